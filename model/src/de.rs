@@ -1,12 +1,12 @@
-//! Values in from serde formats, and Rust types out of values.
+//! Values in from serde formats.
 
 use std::fmt;
 
-use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
 
 use crate::limits::MAX_DEPTH;
-use crate::{Object, SerdeError, Value, ValueError, codec, json};
+use crate::{Object, Value, ValueError, codec, json};
 
 impl<'de> Deserialize<'de> for Value {
     /// As it was serialized; nesting past [`MAX_DEPTH`] is an error.
@@ -138,15 +138,5 @@ impl<'de> de::Visitor<'de> for Nested {
             object @ Value::Object(_) => self.inside().map(|_| object),
             scalar => Ok(scalar),
         }
-    }
-}
-
-impl Value {
-    /// The value as any type that serde can deserialize.
-    ///
-    /// # Errors
-    /// [`SerdeError`] where the value is not of that type's form.
-    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, SerdeError> {
-        serde_json::from_value(self.to_json()).map_err(|error| SerdeError::Custom(error.to_string()))
     }
 }

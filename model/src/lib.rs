@@ -19,6 +19,7 @@
 pub mod codec;
 mod de;
 mod error;
+mod from_typed;
 mod json;
 mod key;
 pub mod limits;
@@ -29,6 +30,7 @@ mod run_id;
 mod ser;
 mod tag;
 mod timestamp;
+mod to_typed;
 mod value;
 mod value_from;
 mod version;

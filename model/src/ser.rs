@@ -1,10 +1,10 @@
-//! Values out to serde formats, and Rust types into values.
+//! Values out to serde formats.
 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
+use crate::Value;
 use crate::json::{BYTES_KEY, FLOAT_KEY, Written, bytes_text, float_name};
-use crate::{SerdeError, Value};
 
 impl Serialize for Value {
     /// The JSON form of [`Value::to_json`] where the format is read by people, the codec's bytes elsewhere.
@@ -49,15 +49,4 @@ fn one_field<S: Serializer>(serializer: S, name: &str, text: &str) -> Result<S::
     let mut map = serializer.serialize_map(Some(1))?;
     map.serialize_entry(name, text)?;
     map.end()
-}
-
-impl Value {
-    /// The value of any type that serde can serialize.
-    ///
-    /// # Errors
-    /// Integers beyond 64 bits, maps whose keys are not text, and what the type itself says.
-    pub fn from_serialize<T: Serialize + ?Sized>(source: &T) -> Result<Self, SerdeError> {
-        let json = serde_json::to_value(source).map_err(|error| SerdeError::Custom(error.to_string()))?;
-        Ok(Self::from_json(&json)?)
-    }
 }
