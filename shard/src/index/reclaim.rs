@@ -1,0 +1,373 @@
+//! What becomes of superseded versions and unlinked memory.
+//!
+//! A version installed at `a` and superseded at `b` can be seen by registrations `p` with `a <= p < b` and by nobody
+//! else, now or later, once `b` is not past the horizon. From there:
+//!
+//! | registrations | the version |
+//! |---|---|
+//! | all at `b` or later | freed at once: nobody walks past the one that superseded it |
+//! | a traversal, but no pin, below `b` | waits: the traversal is over by the next collection |
+//! | a pin below `b`, but nobody in `a..b` | unlinked from inside its chain, and freed when all traversals have moved on |
+//! | somebody in `a..b` | held; looked at again when that registration is gone |
+//!
+//! A deleted key goes when its deletion is all that is left of it and everybody can see the deletion.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::arena::Arena;
+use super::epoch::{Epoch, Scan};
+use super::limits::COLLECT_STEPS;
+use super::node::{Entry, Node};
+use super::table::Retired;
+use super::types::{RunId, Value};
+use crate::sync::Ordering;
+
+/// `newer` was installed at `version` over its `prev`.
+struct Superseded {
+    newer: *mut Node,
+    version: u64,
+}
+
+/// A linked version that somebody could see when it was last looked at.
+struct Held {
+    node: *mut Node,
+    /// The version that superseded it.
+    until: u64,
+}
+
+/// A key whose newest version is a deletion.
+struct Tombstone {
+    entry: *mut Entry,
+    version: u64,
+}
+
+/// Unlinked memory that a traversal may still stand on.
+enum Garbage {
+    Node(*mut Node),
+    Entry(*mut Entry),
+    Table(Retired),
+}
+
+/// Everything the writer has to get rid of, oldest first.
+pub(super) struct Reclaim {
+    superseded: VecDeque<Superseded>,
+    /// By the registration that holds them.
+    held_by_registration: BTreeMap<u64, Vec<Held>>,
+    held_by_run: HashMap<(RunId, u64), Vec<Held>>,
+    /// Held until a registration that is gone now.
+    recheck: Vec<Vec<Held>>,
+    tombstones: VecDeque<Tombstone>,
+    limbo: VecDeque<(u64, Garbage)>,
+    /// Versions of runs that something outside still needs, with how often.
+    retained: HashMap<RunId, BTreeMap<u64, usize>, rustc_hash::FxBuildHasher>,
+    versions: Vec<u64>,
+    /// Keys that the caller is to unlink.
+    pub(super) unlink: Vec<*mut Entry>,
+    /// Bytes of superseded versions that somebody holds.
+    pub(super) held_bytes: usize,
+    pub(super) snapshot_bytes_limit: usize,
+    pub(super) expired_pins: usize,
+    installs: usize,
+}
+
+/// What the visibility of one superseded version comes to.
+enum Holder {
+    Nobody,
+    Registration(u64),
+    Run(RunId, u64),
+}
+
+impl Reclaim {
+    pub(super) fn new(snapshot_bytes_limit: usize) -> Self {
+        Self {
+            superseded: VecDeque::new(),
+            held_by_registration: BTreeMap::new(),
+            held_by_run: HashMap::new(),
+            recheck: Vec::new(),
+            tombstones: VecDeque::new(),
+            limbo: VecDeque::new(),
+            retained: HashMap::default(),
+            versions: Vec::new(),
+            unlink: Vec::new(),
+            held_bytes: 0,
+            snapshot_bytes_limit,
+            expired_pins: 0,
+            installs: 0,
+        }
+    }
+
+    /// `newer` was installed over another version.
+    #[inline]
+    pub(super) fn supersede(&mut self, newer: *mut Node, version: u64) {
+        self.superseded.push_back(Superseded { newer, version });
+        self.installs += 1;
+    }
+
+    /// Something was unlinked while versions past `committed` were pending.
+    pub(super) fn retire(&mut self, committed: u64, retired: Retired) {
+        self.limbo.push_back((stamp(committed), Garbage::Table(retired)));
+    }
+
+    /// Keeps what is visible at `version` in the run.
+    pub(super) fn retain(&mut self, run: RunId, version: u64) {
+        *self.retained.entry(run).or_default().entry(version).or_insert(0) += 1;
+    }
+
+    /// Undoes one [`Reclaim::retain`]; whether there was one.
+    pub(super) fn release(&mut self, run: RunId, version: u64) -> bool {
+        let Some(versions) = self.retained.get_mut(&run) else { return false };
+        let Some(count) = versions.get_mut(&version) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            versions.remove(&version);
+            if versions.is_empty() {
+                self.retained.remove(&run);
+            }
+            self.recheck.extend(self.held_by_run.remove(&(run, version)));
+        }
+        true
+    }
+
+    /// Versions, keys and table parts that wait for somebody.
+    pub(super) fn waiting(&self) -> usize {
+        let held: usize =
+            self.held_by_registration.values().chain(self.held_by_run.values()).map(Vec::len).sum();
+        let recheck: usize = self.recheck.iter().map(Vec::len).sum();
+        self.superseded.len() + held + recheck + self.tombstones.len() + self.limbo.len()
+    }
+
+    /// Takes a bounded number of steps. Fills `unlink` with keys that are to be taken out of table and order, and then
+    /// given to [`Reclaim::bury`].
+    pub(super) fn collect(&mut self, epoch: &Epoch, arena: &mut Arena) {
+        let mut steps = COLLECT_STEPS + 2 * std::mem::take(&mut self.installs);
+        let scan = epoch.scan(&mut self.versions);
+        let committed = epoch.committed();
+        self.free_limbo(&scan, arena, &mut steps);
+        self.superseded_pass(&scan, committed, arena, &mut steps);
+        self.held_pass(&scan, committed, arena, &mut steps);
+        self.tombstone_pass(&scan, &mut steps);
+        self.expire(epoch, &scan);
+    }
+
+    fn free_limbo(&mut self, scan: &Scan, arena: &mut Arena, steps: &mut usize) {
+        while *steps > 0
+            && let Some((stamp, _)) = self.limbo.front()
+            && (*stamp <= scan.quiescent || cfg!(inmem_mutant = "free_without_stamp"))
+        {
+            *steps -= 1;
+            match self.limbo.pop_front() {
+                // SAFETY: unlinked while `stamp` was pending. Every traversal is at `stamp` or later; it learned of that
+                // version by an Acquire of a publication after the unlinking, so it cannot have come here.
+                Some((_, Garbage::Node(node))) => unsafe {
+                    self.held_bytes -= weight(node);
+                    arena.free_node(node);
+                },
+                // SAFETY: as above.
+                Some((_, Garbage::Entry(entry))) => unsafe { arena.free_entry(entry) },
+                // SAFETY: as above.
+                Some((_, Garbage::Table(retired))) => unsafe { retired.free() },
+                None => return,
+            }
+        }
+    }
+
+    fn superseded_pass(&mut self, scan: &Scan, committed: u64, arena: &mut Arena, steps: &mut usize) {
+        while *steps > 0
+            && let Some(&Superseded { newer, version }) = self.superseded.front()
+            // Past the horizon a reader may yet register where it can see the older version.
+            && version <= committed
+        {
+            let free_at_once = scan.safe >= version || cfg!(inmem_mutant = "ignore_readers");
+            if !free_at_once && scan.oldest_pin >= version {
+                // Only a traversal is in the way.
+                return;
+            }
+            self.superseded.pop_front();
+            *steps -= 1;
+            // SAFETY: `newer` is linked: only its own record, which comes after this one, unlinks it. Its `prev` is the version
+            // it was installed over, for only this record unlinks that one.
+            let (older, is_tombstone, entry) = unsafe {
+                let (is_tombstone, entry) = (*newer).read(|body| (body.value.is_none(), body.entry));
+                ((*newer).prev.load(Ordering::Relaxed), is_tombstone, entry)
+            };
+            if free_at_once && self.retained.is_empty() {
+                // SAFETY: as above.
+                unsafe { unlink_after(newer, older) };
+                // SAFETY: every registration is at `version` or later and stops at `newer` or before; later ones as well.
+                unsafe { arena.free_node(older) };
+            } else {
+                // SAFETY: linked.
+                self.held_bytes += unsafe { weight(older) };
+                self.settle(Held { node: older, until: version }, Some(newer), committed);
+            }
+            if is_tombstone {
+                self.tombstones.push_back(Tombstone { entry, version });
+            }
+        }
+    }
+
+    /// Looks at what was held by registrations that are gone.
+    fn held_pass(&mut self, scan: &Scan, committed: u64, arena: &mut Arena, steps: &mut usize) {
+        let gone =
+            self.held_by_registration.keys().filter(|version| self.versions.binary_search(version).is_err());
+        for version in gone.copied().collect::<Vec<_>>() {
+            self.recheck.extend(self.held_by_registration.remove(&version));
+        }
+        while *steps > 0
+            && let Some(batch) = self.recheck.last_mut()
+        {
+            *steps -= 1;
+            let Some(held) = batch.pop() else {
+                self.recheck.pop();
+                continue;
+            };
+            if scan.safe >= held.until && self.retained.is_empty() {
+                // SAFETY: held, so linked.
+                unsafe {
+                    unlink_after(newer_of(held.node), held.node);
+                    self.held_bytes -= weight(held.node);
+                    // Every registration is at `until` or later, as in `superseded_pass`.
+                    arena.free_node(held.node);
+                }
+            } else {
+                self.settle(held, None, committed);
+            }
+        }
+    }
+
+    /// Holds a version for whoever can see it, or unlinks it.
+    fn settle(&mut self, held: Held, newer: Option<*mut Node>, committed: u64) {
+        // SAFETY: held, so linked; its entry is live as long as it has versions.
+        let (since, run) = unsafe { (*held.node).read(|body| (body.version, Entry::key(body.entry).run)) };
+        match self.holder(since, held.until, run) {
+            Holder::Registration(version) => self.held_by_registration.entry(version).or_default().push(held),
+            Holder::Run(run, version) => self.held_by_run.entry((run, version)).or_default().push(held),
+            Holder::Nobody => {
+                // SAFETY: linked, as above.
+                unsafe { unlink_after(newer.unwrap_or_else(|| newer_of(held.node)), held.node) };
+                self.limbo.push_back((stamp(committed), Garbage::Node(held.node)));
+            }
+        }
+    }
+
+    /// Who can see a version installed at `since` and superseded at `until`.
+    fn holder(&self, since: u64, until: u64, run: RunId) -> Holder {
+        if let Some(versions) = self.retained.get(&run)
+            && let Some((&version, _)) = versions.range(since..until).next_back()
+        {
+            return Holder::Run(run, version);
+        }
+        let below = self.versions.partition_point(|&version| version < until);
+        match self.versions[..below].last() {
+            Some(&version) if version >= since => Holder::Registration(version),
+            _ => Holder::Nobody,
+        }
+    }
+
+    /// Finds deleted keys that nobody can see before their deletion.
+    fn tombstone_pass(&mut self, scan: &Scan, steps: &mut usize) {
+        let mut waiting = self.tombstones.len();
+        while *steps > 0
+            && waiting > 0
+            && let Some(&Tombstone { entry, version }) = self.tombstones.front()
+            && version <= scan.safe
+        {
+            *steps -= 1;
+            waiting -= 1;
+            let record = self.tombstones.pop_front();
+            // SAFETY: the entry is linked: only the record of its newest deletion unlinks it, and records of older ones come
+            // before that.
+            let (is_newest, is_alone) = unsafe {
+                let head = Entry::head(entry);
+                let is_newest = (*head).read(|body| body.version == version && body.value.is_none());
+                (is_newest, (*head).prev.load(Ordering::Relaxed).is_null())
+            };
+            if is_newest && is_alone {
+                self.unlink.push(entry);
+            } else if is_newest {
+                // Older versions are held for a retained version of the run, or wait to be looked at.
+                self.tombstones.extend(record);
+            }
+        }
+    }
+
+    /// A key that was taken out of table and order: it and its deletion go when no traversal can stand on them.
+    pub(super) fn bury(&mut self, entry: *mut Entry, committed: u64) {
+        // SAFETY: unlinked, not freed.
+        let head = unsafe { Entry::head(entry) };
+        // SAFETY: as above.
+        self.held_bytes += unsafe { weight(head) };
+        self.limbo.push_back((stamp(committed), Garbage::Node(head)));
+        self.limbo.push_back((stamp(committed), Garbage::Entry(entry)));
+    }
+
+    /// The parts of the table that were not freed yet, when the writer goes. All else is the arena's.
+    pub(super) fn abandon(&mut self) -> Vec<Retired> {
+        let parts = self.limbo.drain(..).filter_map(|(_, garbage)| match garbage {
+            Garbage::Table(retired) => Some(retired),
+            Garbage::Node(_) | Garbage::Entry(_) => None,
+        });
+        parts.collect()
+    }
+
+    /// Takes the oldest snapshots away when they hold too much.
+    fn expire(&mut self, epoch: &Epoch, scan: &Scan) {
+        let horizon = self.versions.last().copied().unwrap_or(0);
+        let held_by_pins =
+            scan.oldest_pin < horizon && self.recheck.is_empty() && !self.held_by_registration.is_empty();
+        if self.held_bytes > self.snapshot_bytes_limit && held_by_pins {
+            self.expired_pins += epoch.expire(scan.oldest_pin);
+        }
+    }
+}
+
+/// Any version past `committed` was pending when something was unlinked; a reader registered at one has seen that.
+fn stamp(committed: u64) -> u64 {
+    committed + 1
+}
+
+/// Takes `node` out of its chain.
+///
+/// # Safety
+/// `newer` is linked and its `prev` is `node`.
+unsafe fn unlink_after(newer: *mut Node, node: *mut Node) {
+    // SAFETY: both are linked. `node.prev` stays as it is: a traversal may stand on `node`. Release pairs with the Acquire
+    // of readers that walk the chain.
+    unsafe { (*newer).prev.store((*node).prev.load(Ordering::Relaxed), Ordering::Release) };
+}
+
+/// The version in front of a linked one that is not the newest.
+///
+/// # Safety
+/// `node` is linked, and not the newest of its key.
+unsafe fn newer_of(node: *mut Node) -> *mut Node {
+    // SAFETY: every version of a chain is linked, and the chain of the entry leads to `node`. Pruned chains are no longer
+    // than there are registrations.
+    unsafe {
+        let mut newer = Entry::head((*node).read(|body| body.entry));
+        loop {
+            let prev = (*newer).prev.load(Ordering::Relaxed);
+            if prev == node {
+                return newer;
+            }
+            newer = prev;
+        }
+    }
+}
+
+/// Bytes that a version keeps, near enough: nested values count their own list only.
+///
+/// # Safety
+/// The node is not freed.
+unsafe fn weight(node: *const Node) -> usize {
+    // SAFETY: says the caller.
+    let value = unsafe {
+        (*node).read(|body| match &body.value {
+            Some(Value::String(text)) => text.len(),
+            Some(Value::Bytes(bytes)) => bytes.len(),
+            Some(Value::Array(items)) => size_of_val(&**items),
+            _ => 0,
+        })
+    };
+    size_of::<Node>() + value
+}

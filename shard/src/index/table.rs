@@ -1,0 +1,627 @@
+//! The table readers look keys up in: 256 extendible hash tables of small segments.
+//!
+//! ```text
+//! hash: | sub-table (8) | directory (0..=20) | ..  fingerprint (16) | .. group, start |
+//!
+//! directories[sub-table] -> [segment, segment, ..] -> groups of 8 slots -> newest version
+//! ```
+//! What makes it fit for one writer and readers without locks:
+//! - A segment, once reachable, never moves an entry from slot to slot. When it is full its entries are copied into one
+//!   or two new segments, the directory is pointed at them, and the old segment is retired as it is. A reader that
+//!   still stands in it reads what was true when it came.
+//! - A slot is one word: the address of the newest version with a fingerprint of the key in the sixteen bits above it.
+//! - A key is looked for in its home group and, only if that is full, in the next. A slot is emptied only in a group
+//!   that has another empty slot; otherwise it is marked deleted, so a search never stops short.
+//! - No put moves more than two segments' worth of entries; only a sub-table's small directory doubles.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr;
+
+use super::hash::Hasher;
+use super::key::{HashedKey, KeyRef};
+use super::limits::{GROUP_SLOTS, MAX_DIRECTORY_BITS, SEGMENT_GROUPS_LOG2, SUBTABLE_BITS};
+use super::node::{Canary, Entry, Node};
+use crate::sync::{AtomicPtr, Ordering};
+
+const SUBTABLES: usize = 1 << SUBTABLE_BITS;
+
+/// Address bits of a user pointer on the machines this runs on; what is above them is ours.
+const ADDRESS_BITS: u32 = 48;
+const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - 1;
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("the index keeps sixteen bits above a 48-bit address and needs 64-bit pointers");
+
+/// Puts `tag` above the address.
+///
+/// # Panics
+/// If the system handed out an address above 48 bits. Linux does so only to programs that ask for it (five-level paging
+/// needs a hint to `mmap`), and Windows and macOS never do.
+#[inline(always)]
+pub(super) fn tagged<T>(pointer: *mut T, tag: u16) -> *mut T {
+    assert!(pointer.addr() <= ADDRESS_MASK, "the index needs memory below 2^48");
+    pointer.map_addr(|address| address | (tag as usize) << ADDRESS_BITS)
+}
+
+#[inline(always)]
+fn untagged<T>(pointer: *mut T) -> (*mut T, u16) {
+    (pointer.map_addr(|address| address & ADDRESS_MASK), (pointer.addr() >> ADDRESS_BITS) as u16)
+}
+
+/// A slot whose key is gone but that a search must pass.
+#[inline(always)]
+fn deleted() -> *mut Node {
+    ptr::without_provenance_mut(1)
+}
+
+/// Sixteen bits of the hash that neither choose the segment nor the group; never zero, which empty and deleted slots have.
+#[inline(always)]
+fn fingerprint(hash: u64) -> u16 {
+    ((hash >> 16) as u16).max(1)
+}
+
+/// A cache line of slots.
+#[repr(C, align(64))]
+struct Group([AtomicPtr<Node>; GROUP_SLOTS]);
+
+/// The header of a segment; its groups follow. Only the writer uses the counts.
+#[repr(C, align(64))]
+pub(super) struct Segment {
+    /// Hash bits, below the sub-table's, that all keys here have in common. Never changes.
+    depth: u32,
+    groups_log2: u32,
+    canary: Canary,
+    counts: std::cell::Cell<Counts>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    /// Slots with an entry.
+    live: u32,
+    /// Slots that are not empty: entries and deleted marks.
+    filled: u32,
+}
+
+/// One place of a directory: the segment, with the size of its group array as a power of two above the address.
+pub(super) struct DirectoryCell {
+    segment: AtomicPtr<Segment>,
+    canary: Canary,
+}
+
+/// Memory that the table no longer refers to, but a reader may.
+pub(super) enum Retired {
+    /// A segment and nothing it points at.
+    Segment(*mut Segment),
+    /// A directory of 2^depth places.
+    Directory(*mut DirectoryCell, u32),
+}
+
+/// What readers see of the table; the writer changes it through [`TableWriter`].
+pub(super) struct Table {
+    /// The directory, with its depth above the address.
+    directories: [AtomicPtr<DirectoryCell>; SUBTABLES],
+}
+
+/// A slot with a key's newest version.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    slot: *const AtomicPtr<Node>,
+    group: *const Group,
+    segment: *mut Segment,
+    pub(super) node: *mut Node,
+    pub(super) entry: *mut Entry,
+}
+
+fn segment_layout(groups_log2: u32) -> Layout {
+    let bytes = size_of::<Segment>() + (size_of::<Group>() << groups_log2);
+    Layout::from_size_align(bytes, 64).expect("segments are small")
+}
+
+fn directory_layout(depth: u32) -> Layout {
+    Layout::array::<DirectoryCell>(1 << depth).expect("directories are small")
+}
+
+impl Segment {
+    fn create(depth: u32, groups_log2: u32) -> *mut Self {
+        let layout = segment_layout(groups_log2);
+        // SAFETY: the layout is not empty; header and groups are written before anyone sees them.
+        unsafe {
+            let segment = alloc(layout).cast::<Self>();
+            if segment.is_null() {
+                handle_alloc_error(layout);
+            }
+            segment.write(Self {
+                depth,
+                groups_log2,
+                canary: Canary::new(),
+                counts: std::cell::Cell::new(Counts::default()),
+            });
+            for index in 0..1 << groups_log2 {
+                let empty = Group(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())));
+                Self::groups(segment).add(index).write(empty);
+            }
+            segment
+        }
+    }
+
+    #[inline(always)]
+    fn groups(segment: *mut Self) -> *mut Group {
+        // In bounds: the groups follow the header in one allocation.
+        segment.wrapping_add(1).cast()
+    }
+
+    /// # Safety
+    /// Nobody can reach the segment.
+    unsafe fn destroy(segment: *mut Self) {
+        // SAFETY: made by `create` with this layout; atomics need no drop.
+        unsafe {
+            (*segment).canary.kill();
+            if cfg!(not(inmem_loom)) {
+                dealloc(segment.cast(), segment_layout((*segment).groups_log2));
+            }
+        }
+    }
+
+    /// Every entry's newest version.
+    ///
+    /// # Safety
+    /// The segment is live for the length of the iteration.
+    unsafe fn nodes(segment: *mut Self) -> impl Iterator<Item = *mut Node> {
+        // SAFETY: live, says the caller; `groups_log2` never changes.
+        let count = unsafe { 1_usize << (*segment).groups_log2 };
+        (0..count * GROUP_SLOTS).filter_map(move |index| {
+            // SAFETY: in bounds. Acquire pairs with the writer's Release of the slot.
+            let word = unsafe {
+                let group = Self::groups(segment).add(index / GROUP_SLOTS);
+                (&(*group).0)[index % GROUP_SLOTS].load(Ordering::Acquire)
+            };
+            let (node, print) = untagged(word);
+            (print != 0).then_some(node)
+        })
+    }
+}
+
+fn create_directory(depth: u32, mut segment_at: impl FnMut(usize) -> *mut Segment) -> *mut DirectoryCell {
+    let layout = directory_layout(depth);
+    // SAFETY: the layout is not empty; every cell is written.
+    unsafe {
+        let directory = alloc(layout).cast::<DirectoryCell>();
+        if directory.is_null() {
+            handle_alloc_error(layout);
+        }
+        for index in 0..1 << depth {
+            let segment = AtomicPtr::new(segment_at(index));
+            directory.add(index).write(DirectoryCell { segment, canary: Canary::new() });
+        }
+        directory
+    }
+}
+
+/// The place in a directory of `depth` that belongs to the hash.
+#[inline(always)]
+fn directory_index(hash: u64, depth: u32) -> usize {
+    // Two shifts, because one by 64 is not allowed.
+    ((hash << SUBTABLE_BITS) >> 1 >> (63 - depth)) as usize
+}
+
+#[inline(always)]
+fn subtable_index(hash: u64) -> usize {
+    (hash >> 1 >> (63 - SUBTABLE_BITS)) as usize
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        let directories = std::array::from_fn(|_| {
+            let segment = tagged(Segment::create(0, 0), 0);
+            AtomicPtr::new(create_directory(0, |_| segment))
+        });
+        Self { directories }
+    }
+
+    /// The segment that holds the hash.
+    ///
+    /// # Safety
+    /// The caller is the writer or a registered reader, for as long as it uses the result.
+    #[inline(always)]
+    unsafe fn segment(&self, hash: u64) -> (*mut Segment, u16) {
+        // Acquire pairs with the Release in `TableWriter::replace_directory`.
+        let (directory, depth) = untagged(self.directories[subtable_index(hash)].load(Ordering::Acquire));
+        // SAFETY: a directory of that depth has a place for every hash, and is not freed under the caller.
+        let cell = unsafe { &*directory.add(directory_index(hash, u32::from(depth))) };
+        cell.canary.check();
+        // Acquire pairs with the Release in `TableWriter::point_at`.
+        let (segment, groups_log2) = untagged(cell.segment.load(Ordering::Acquire));
+        // SAFETY: as above.
+        unsafe { (*segment).canary.check() };
+        (segment, groups_log2)
+    }
+
+    /// Looks a key up.
+    ///
+    /// # Safety
+    /// As for [`Table::segment`].
+    #[inline]
+    pub(super) unsafe fn find(&self, wanted: &HashedKey<'_>) -> Option<Found> {
+        let HashedKey { key, hash } = wanted;
+        // SAFETY: passed on.
+        let (segment, groups_log2) = unsafe { self.segment(*hash) };
+        let mask = (1_usize << groups_log2) - 1;
+        let print = fingerprint(*hash);
+        let mut index = *hash as usize & mask;
+        for _ in 0..=mask {
+            // SAFETY: in bounds of the segment's groups.
+            let group = unsafe { Segment::groups(segment).add(index) };
+            // Acquire pairs with the writer's Release of the slot, and so with all that it wrote into the node before.
+            // SAFETY: as above.
+            let words: [*mut Node; GROUP_SLOTS] =
+                std::array::from_fn(|slot| unsafe { (&(*group).0)[slot].load(Ordering::Acquire) });
+            let (mut matches, mut has_empty) = (0_u32, false);
+            for (slot, word) in words.iter().enumerate() {
+                matches |= u32::from((word.addr() >> ADDRESS_BITS) as u16 == print) << slot;
+                has_empty |= word.is_null();
+            }
+            while matches != 0 {
+                let slot = matches.trailing_zeros() as usize;
+                matches &= matches - 1;
+                let (node, _) = untagged(words[slot]);
+                // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
+                let entry = unsafe { (*node).read(|body| body.entry) };
+                // SAFETY: as above.
+                if unsafe { Entry::key(entry) } == *key {
+                    // SAFETY: in bounds.
+                    let slot = unsafe { &raw const (&(*group).0)[slot] };
+                    return Some(Found { slot, group, segment, node, entry });
+                }
+            }
+            if has_empty {
+                return None;
+            }
+            index = (index + 1) & mask;
+        }
+        None
+    }
+
+    /// Shows the newest versions in the segment that holds the hash, and returns the first hash past that segment, or
+    /// `None` after the last one.
+    ///
+    /// # Safety
+    /// The caller is a registered reader.
+    pub(super) unsafe fn visit_segment(&self, hash: u64, mut visit: impl FnMut(*mut Node)) -> Option<u64> {
+        // SAFETY: passed on.
+        let (segment, _) = unsafe { self.segment(hash) };
+        // SAFETY: the segment is live under a registered reader; its depth never changes.
+        let bits = SUBTABLE_BITS + unsafe { (*segment).depth };
+        // SAFETY: as above.
+        unsafe { Segment::nodes(segment) }.for_each(&mut visit);
+        let past = u64::MAX.checked_shr(bits).unwrap_or(0);
+        (hash | past).checked_add(1)
+    }
+}
+
+/// The writer's side of the table.
+pub(super) struct TableWriter {
+    /// Most entries that one put has moved.
+    pub(super) max_entries_moved: usize,
+    /// Bytes of segments and directories in use.
+    pub(super) bytes: usize,
+    pub(super) retired: Vec<Retired>,
+    scratch: Vec<(u64, *mut Node)>,
+}
+
+impl TableWriter {
+    pub(super) fn new() -> Self {
+        let bytes = SUBTABLES * (segment_layout(0).size() + directory_layout(0).size());
+        Self { max_entries_moved: 0, bytes, retired: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// Makes `node` the newest version of a key that is in the table.
+    #[inline]
+    pub(super) fn update(&mut self, found: &Found, hash: u64, node: *mut Node) {
+        // SAFETY: only the writer retires segments, and it has not since it found this one. Release pairs with the Acquire
+        // of readers: they see the node as it was written.
+        unsafe { (*found.slot).store(tagged(node, fingerprint(hash)), Ordering::Release) };
+    }
+
+    /// Adds a key that is not in the table.
+    pub(super) fn insert(&mut self, table: &Table, hasher: &Hasher, hash: u64, node: *mut Node) {
+        // SAFETY: the caller is the writer.
+        let (mut segment, _) = unsafe { table.segment(hash) };
+        let mut moved = 0;
+        // SAFETY: live, as are the ones that take its place.
+        while unsafe { Self::is_full(segment) } {
+            // SAFETY: as above.
+            moved += unsafe { self.make_room(table, hasher, hash, segment) };
+            // SAFETY: the caller is the writer.
+            segment = unsafe { table.segment(hash) }.0;
+        }
+        self.max_entries_moved = self.max_entries_moved.max(moved);
+        // SAFETY: live and not full.
+        unsafe { Self::place(segment, hash, node) };
+    }
+
+    /// Takes a key out of the table.
+    pub(super) fn remove(&mut self, table: &Table, hasher: &Hasher, hash: u64, found: &Found) {
+        // SAFETY: live: only the writer retires segments, and it has not since it found this one. Relaxed loads: only the
+        // writer stores. Release stores are not needed for a word that points nowhere, but cost nothing.
+        unsafe {
+            let group = &(*found.group).0;
+            let has_empty = group.iter().any(|slot| slot.load(Ordering::Relaxed).is_null());
+            let mut counts = (*found.segment).counts.get();
+            counts.live -= 1;
+            if has_empty {
+                counts.filled -= 1;
+            }
+            let word = if has_empty { ptr::null_mut() } else { deleted() };
+            (*found.slot).store(word, Ordering::Release);
+            (*found.segment).counts.set(counts);
+            self.shrink(table, hasher, hash, found.segment);
+        }
+    }
+
+    /// Seven eighths: past that, searches get long.
+    unsafe fn is_full(segment: *mut Segment) -> bool {
+        // SAFETY: live, says the caller.
+        unsafe {
+            let slots = GROUP_SLOTS << (*segment).groups_log2;
+            (*segment).counts.get().filled as usize >= (slots * 7 / 8).max(1)
+        }
+    }
+
+    /// Puts a node into the first free slot of its search. The segment has one.
+    unsafe fn place(segment: *mut Segment, hash: u64, node: *mut Node) {
+        // SAFETY: live, says the caller; the index stays within the groups.
+        unsafe {
+            let mask = (1_usize << (*segment).groups_log2) - 1;
+            let mut index = hash as usize & mask;
+            loop {
+                for slot in &(*Segment::groups(segment).add(index)).0 {
+                    let word = slot.load(Ordering::Relaxed);
+                    if word.is_null() || word == deleted() {
+                        let mut counts = (*segment).counts.get();
+                        counts.live += 1;
+                        counts.filled += u32::from(word.is_null());
+                        (*segment).counts.set(counts);
+                        // Release pairs with the Acquire of readers.
+                        slot.store(tagged(node, fingerprint(hash)), Ordering::Release);
+                        return;
+                    }
+                }
+                index = (index + 1) & mask;
+            }
+        }
+    }
+
+    /// Copies a full segment into a larger one, a clean one, or two halves. Returns how many entries moved.
+    unsafe fn make_room(
+        &mut self,
+        table: &Table,
+        hasher: &Hasher,
+        hash: u64,
+        segment: *mut Segment,
+    ) -> usize {
+        // SAFETY: live, says the caller.
+        let (depth, groups_log2, live) =
+            unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
+        let slots = GROUP_SLOTS << groups_log2;
+        if live <= slots / 2 {
+            // Half of it is deleted marks.
+            // SAFETY: passed on.
+            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2) }
+        } else if groups_log2 < SEGMENT_GROUPS_LOG2 || depth >= MAX_DIRECTORY_BITS {
+            // SAFETY: passed on.
+            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2 + 1) }
+        } else {
+            // SAFETY: passed on.
+            unsafe { self.split(table, hasher, hash, segment) }
+        }
+    }
+
+    /// Reads what is to be moved, with hashes: two passes, so that the cache misses of the first overlap.
+    unsafe fn gather(&mut self, hasher: &Hasher, sources: &[*mut Segment]) {
+        self.scratch.clear();
+        for &source in sources {
+            // SAFETY: live, says the caller; so are its nodes and their entries.
+            unsafe {
+                self.scratch.extend(Segment::nodes(source).map(|node| (0, node)));
+            }
+        }
+        for (hash, node) in &mut self.scratch {
+            // SAFETY: as above.
+            unsafe {
+                let KeyRef { run, tag, user } = Entry::key((**node).read(|body| body.entry));
+                *hash = hasher.key(hasher.run(&run), tag, user);
+            }
+        }
+    }
+
+    /// Replaces the segments around `hash` by one.
+    unsafe fn rebuild(
+        &mut self,
+        table: &Table,
+        hasher: &Hasher,
+        hash: u64,
+        sources: &[*mut Segment],
+        depth: u32,
+        groups_log2: u32,
+    ) -> usize {
+        // SAFETY: passed on.
+        unsafe { self.gather(hasher, sources) };
+        let target = self.create_segment(depth, groups_log2);
+        for &(hash, node) in &self.scratch {
+            // SAFETY: fresh, and large enough for all.
+            unsafe { Self::place(target, hash, node) };
+        }
+        self.point_at(table, hash, target);
+        for &source in sources {
+            self.retire_segment(source);
+        }
+        self.scratch.len()
+    }
+
+    /// Replaces a segment by two, by the next bit of the hash.
+    unsafe fn split(&mut self, table: &Table, hasher: &Hasher, hash: u64, segment: *mut Segment) -> usize {
+        // SAFETY: live, says the caller.
+        let (depth, groups_log2) = unsafe { ((*segment).depth, (*segment).groups_log2) };
+        // SAFETY: passed on.
+        unsafe { self.gather(hasher, &[segment]) };
+        let halves = [0, 1].map(|_| self.create_segment(depth + 1, groups_log2));
+        let bit = 63 - SUBTABLE_BITS - depth;
+        for &(hash, node) in &self.scratch {
+            // SAFETY: fresh, and as large as what they share.
+            unsafe { Self::place(halves[(hash >> bit & 1) as usize], hash, node) };
+        }
+        let (_, directory_depth) = untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
+        if u32::from(directory_depth) == depth {
+            self.resize_directory(table, hash, depth + 1);
+        }
+        for (value, half) in (0..).zip(halves) {
+            self.point_at(table, hash & !(1 << bit) | value << bit, half);
+        }
+        self.retire_segment(segment);
+        self.scratch.len()
+    }
+
+    /// After a removal: merges two sparse halves, or gives a sparse lone segment fewer slots.
+    unsafe fn shrink(&mut self, table: &Table, hasher: &Hasher, hash: u64, segment: *mut Segment) {
+        // SAFETY: live, says the caller.
+        let (depth, groups_log2, live) =
+            unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
+        let slots = GROUP_SLOTS << groups_log2;
+        if live >= slots / 4 {
+            return;
+        }
+        let moved = if depth == 0 {
+            if groups_log2 == 0 || live >= slots / 8 {
+                return;
+            }
+            // SAFETY: passed on.
+            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2 - 1) }
+        } else {
+            let sibling_hash = hash ^ 1 << (64 - SUBTABLE_BITS - depth);
+            // SAFETY: the caller is the writer.
+            let (sibling, _) = unsafe { table.segment(sibling_hash) };
+            // SAFETY: live.
+            let (sibling_depth, sibling_live) =
+                unsafe { ((*sibling).depth, (*sibling).counts.get().live as usize) };
+            // Well below what would split it again, so that a key that comes and goes moves nothing.
+            if sibling_depth != depth || live + sibling_live > slots / 2 {
+                return;
+            }
+            // SAFETY: passed on; both halves are live.
+            let moved = unsafe {
+                self.rebuild(table, hasher, hash, &[segment, sibling], depth - 1, SEGMENT_GROUPS_LOG2)
+            };
+            self.shrink_directory(table, hash);
+            moved
+        };
+        self.max_entries_moved = self.max_entries_moved.max(moved);
+    }
+
+    /// Points every place that belongs to the segment at it.
+    fn point_at(&mut self, table: &Table, hash: u64, segment: *mut Segment) {
+        let (directory, directory_depth) =
+            untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
+        // SAFETY: just made by the caller, and so live.
+        let (depth, groups_log2) = unsafe { ((*segment).depth, (*segment).groups_log2) };
+        let places = 1_usize << (u32::from(directory_depth) - depth);
+        let first = directory_index(hash, depth) * places;
+        for index in first..first + places {
+            // SAFETY: within the directory. Release pairs with the Acquire in `Table::segment`: readers see the segment
+            // filled.
+            unsafe {
+                let word = tagged(segment, groups_log2 as u16);
+                (*directory.add(index)).segment.store(word, Ordering::Release);
+            }
+        }
+    }
+
+    /// Doubles or halves a sub-table's directory.
+    fn resize_directory(&mut self, table: &Table, hash: u64, depth: u32) {
+        let cell = &table.directories[subtable_index(hash)];
+        let (old, old_depth) = untagged(cell.load(Ordering::Relaxed));
+        let old_depth = u32::from(old_depth);
+        let new = create_directory(depth, |index| {
+            let from =
+                if depth > old_depth { index >> (depth - old_depth) } else { index << (old_depth - depth) };
+            // SAFETY: within the old directory.
+            unsafe { (*old.add(from)).segment.load(Ordering::Relaxed) }
+        });
+        self.bytes += directory_layout(depth).size();
+        // Release pairs with the Acquire in `Table::segment`: readers see the directory filled.
+        cell.store(tagged(new, depth as u16), Ordering::Release);
+        self.bytes -= directory_layout(old_depth).size();
+        self.retired.push(Retired::Directory(old, old_depth));
+    }
+
+    /// Halves the directory while no segment needs its last bit.
+    fn shrink_directory(&mut self, table: &Table, hash: u64) {
+        let (directory, depth) = untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
+        let depth = u32::from(depth);
+        // SAFETY: within the directory; the segments are live.
+        let needed = (0..1 << depth).any(|index| unsafe {
+            let (segment, _) = untagged((*directory.add(index)).segment.load(Ordering::Relaxed));
+            (*segment).depth == depth
+        });
+        if depth > 0 && !needed {
+            self.resize_directory(table, hash, depth - 1);
+        }
+    }
+
+    fn create_segment(&mut self, depth: u32, groups_log2: u32) -> *mut Segment {
+        self.bytes += segment_layout(groups_log2).size();
+        Segment::create(depth, groups_log2)
+    }
+
+    fn retire_segment(&mut self, segment: *mut Segment) {
+        // SAFETY: still allocated; the writer reads what never changes.
+        self.bytes -= segment_layout(unsafe { (*segment).groups_log2 }).size();
+        self.retired.push(Retired::Segment(segment));
+    }
+}
+
+impl Retired {
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// No reader can be standing on it.
+    pub(super) unsafe fn free(self) {
+        match self {
+            // SAFETY: unreachable, says the caller.
+            Self::Segment(segment) => unsafe { Segment::destroy(segment) },
+            // SAFETY: as above; made by `create_directory` with this layout.
+            Self::Directory(directory, depth) => unsafe {
+                for index in 0..1 << depth {
+                    (*directory.add(index)).canary.kill();
+                }
+                if cfg!(not(inmem_loom)) {
+                    dealloc(directory.cast(), directory_layout(depth));
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if cfg!(inmem_loom) {
+            return;
+        }
+        for directory in &self.directories {
+            let (directory, depth) = untagged(directory.load(Ordering::Relaxed));
+            let mut previous = ptr::null_mut();
+            for index in 0..1 << depth {
+                // SAFETY: nobody is left to use the table. A segment's places are next to each other, so each is freed
+                // once.
+                unsafe {
+                    let (segment, _) = untagged((*directory.add(index)).segment.load(Ordering::Relaxed));
+                    if segment != previous {
+                        Segment::destroy(segment);
+                        previous = segment;
+                    }
+                }
+            }
+            // SAFETY: made by `create_directory` with this layout.
+            unsafe { dealloc(directory.cast(), directory_layout(u32::from(depth))) };
+        }
+    }
+}

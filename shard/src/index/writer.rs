@@ -1,0 +1,474 @@
+//! The one writer of an index: it belongs to whoever holds the shard's turn.
+
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::ptr;
+use std::sync::Arc;
+
+use super::arena::Arena;
+use super::hash::RunHash;
+use super::key::{HashedKey, KeyRef};
+use super::limits::{COLLECT_INTERVAL_COMMITS, DEFAULT_SNAPSHOT_BYTES};
+use super::node::{Body, Entry, Node};
+use super::order::{Order, Range};
+use super::reader::{IndexReader, Shared};
+use super::reclaim::Reclaim;
+use super::retention::Retention;
+use super::table::{Found, TableWriter};
+use super::types::{RunId, Tag, Timestamp, Value, Version};
+use crate::sync::Ordering;
+
+/// How an index is set up.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct IndexConfig {
+    /// What user keys are hashed with: random, one for each process. Nothing but the place in memory depends on it.
+    pub hash_seed: u64,
+    /// Bytes of superseded versions that snapshots may hold before the oldest ones expire.
+    pub snapshot_bytes_limit: usize,
+}
+
+impl IndexConfig {
+    /// The defaults, with this seed.
+    #[must_use]
+    pub fn new(hash_seed: u64) -> Self {
+        Self { hash_seed, snapshot_bytes_limit: DEFAULT_SNAPSHOT_BYTES }
+    }
+}
+
+/// One version of one key, as the writer sees it: published or not.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeView<'a> {
+    /// The commit that installed it.
+    pub version: Version,
+    /// When that was.
+    pub timestamp: Timestamp,
+    /// From when on it counts as absent.
+    pub expires_at: Option<Timestamp>,
+    /// The value; `None` for a deletion.
+    pub value: Option<&'a Value>,
+}
+
+impl<'a> NodeView<'a> {
+    fn new(body: &'a Body) -> Self {
+        Self {
+            version: Version(body.version),
+            timestamp: Timestamp(body.timestamp),
+            expires_at: (body.expires_at != 0).then_some(Timestamp(body.expires_at)),
+            value: body.value.as_ref(),
+        }
+    }
+}
+
+/// What to scan: a run, one of its tags or all of them, and bounds on the user's key.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanRange<'a> {
+    run: RunId,
+    tag: Option<Tag>,
+    lower: Bound<&'a [u8]>,
+    upper: Bound<&'a [u8]>,
+}
+
+impl<'a> ScanRange<'a> {
+    /// The keys of one tag of a run within the bounds.
+    #[must_use]
+    pub fn of_tag(run: RunId, tag: Tag, lower: Bound<&'a [u8]>, upper: Bound<&'a [u8]>) -> Self {
+        Self { run, tag: Some(tag), lower, upper }
+    }
+
+    /// Everything of a run, ordered by tag and then by key.
+    #[must_use]
+    pub fn of_run(run: RunId) -> Self {
+        Self { run, tag: None, lower: Bound::Unbounded, upper: Bound::Unbounded }
+    }
+
+    fn as_range(&self) -> Range<'a> {
+        Range { run: self.run, tag: self.tag, lower: self.lower, upper: self.upper }
+    }
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the lower bound up.
+    Forwards,
+    /// From the upper bound down.
+    Backwards,
+}
+
+/// How much one page of a scan may do.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLimit {
+    /// Rows that the visitor takes.
+    pub rows: usize,
+    /// Keys looked at, deleted and expired ones and ones newer than the snapshot among them.
+    pub keys: usize,
+}
+
+/// One live row of a scan.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The key.
+    pub key: KeyRef<'a>,
+    /// What the scan's version sees there; its value is never `None`.
+    pub node: NodeView<'a>,
+}
+
+/// Where a page ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageEnd<'a> {
+    /// There is nothing more in the range.
+    Done,
+    /// A limit was reached at this key, which was looked at: go on past it.
+    After(KeyRef<'a>),
+}
+
+/// What an index holds, and in how many bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct IndexStats {
+    /// Keys, deleted ones that are not yet taken out among them.
+    pub keys: usize,
+    /// Versions in memory.
+    pub versions: usize,
+    /// Bytes of slabs for versions and keys; they are reused, and given back when the index is dropped.
+    pub slab_bytes: usize,
+    /// Bytes of the table's segments and directories.
+    pub table_bytes: usize,
+    /// Bytes of the order.
+    pub order_bytes: usize,
+    /// Bytes of superseded versions, their values included, that snapshots and traversals hold.
+    pub held_bytes: usize,
+    /// Superseded versions, deleted keys and parts of the table that wait to be freed.
+    pub waiting: usize,
+    /// Snapshots open now.
+    pub pins: usize,
+    /// Snapshots that were taken away because they held too much.
+    pub expired_pins: usize,
+    /// Most entries that any single put or removal has moved.
+    pub max_entries_moved: usize,
+}
+
+/// The writer of a shard's index. Readers are made with [`IndexWriter::reader`].
+///
+/// Versions are installed one commit after the other and become visible, all at once, when [`IndexWriter::publish`] is
+/// called. What is installed stays.
+pub struct IndexWriter {
+    shared: Arc<Shared>,
+    /// Always there; taken out by `drop`, which leaves it to the last reader.
+    arena: Option<Arena>,
+    table: TableWriter,
+    order: Order,
+    reclaim: Reclaim,
+    keys: usize,
+    installed: u64,
+    commits_since_collect: u32,
+}
+
+// SAFETY: the raw pointers lead to memory that belongs to the index as a whole; only one thread at a time has the
+// writer, and handing it over synchronises.
+unsafe impl Send for IndexWriter {}
+
+impl fmt::Debug for IndexWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexWriter").field("keys", &self.keys).field("installed", &self.installed).finish()
+    }
+}
+
+impl IndexWriter {
+    /// An empty index.
+    #[must_use]
+    pub fn new(config: IndexConfig) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(config.hash_seed)),
+            arena: Some(Arena::new()),
+            table: TableWriter::new(),
+            order: Order::new(),
+            reclaim: Reclaim::new(config.snapshot_bytes_limit),
+            keys: 0,
+            installed: 0,
+            commits_since_collect: 0,
+        }
+    }
+
+    /// A reader for other threads.
+    #[must_use]
+    pub fn reader(&self) -> IndexReader {
+        IndexReader::new(Arc::clone(&self.shared))
+    }
+
+    /// The run's part of the hash.
+    #[inline]
+    #[must_use]
+    pub fn run_hash(&self, run: &RunId) -> RunHash {
+        self.shared.hasher.run(run)
+    }
+
+    /// A key with its hash.
+    #[inline]
+    #[must_use]
+    pub fn hashed<'a>(&self, run: RunHash, key: KeyRef<'a>) -> HashedKey<'a> {
+        HashedKey { key, hash: self.shared.hasher.key(run, key.tag, key.user) }
+    }
+
+    #[inline]
+    fn find(&self, key: &HashedKey<'_>) -> Option<Found> {
+        // SAFETY: this is the writer, which alone retires and frees, and does not while `self` is borrowed.
+        unsafe { self.shared.table.find(key) }
+    }
+
+    /// The newest version installed for a key, published or not; `None` if the key is not there at all.
+    #[inline]
+    #[must_use]
+    pub fn head(&self, key: &HashedKey<'_>) -> Option<NodeView<'_>> {
+        let found = self.find(key)?;
+        // SAFETY: linked, and not freed while `self` is borrowed; bodies of linked nodes are not written.
+        Some(NodeView::new(unsafe { (*found.node).read(|body| &*ptr::from_ref(body)) }))
+    }
+
+    /// What a key was at a version: one that is published, pinned, or retained for its run.
+    #[must_use]
+    pub fn get_at(&self, key: &HashedKey<'_>, at: Version) -> Option<NodeView<'_>> {
+        let found = self.find(key)?;
+        // SAFETY: linked, and not freed while `self` is borrowed.
+        unsafe { visible(found.node, at) }
+    }
+
+    /// Installs a version: a value, or with `None` a deletion. Returns whether the key is new.
+    ///
+    /// Deleting a key that is not there installs nothing. The old version, if any, is freed by a later
+    /// [`IndexWriter::collect`], when nobody sees it any more.
+    ///
+    /// # Panics
+    /// If the key has this version or a later one already: a transaction writes a key once, and versions increase.
+    #[inline]
+    pub fn install(
+        &mut self,
+        key: &HashedKey<'_>,
+        version: Version,
+        timestamp: Timestamp,
+        expires_at: Option<Timestamp>,
+        value: Option<Value>,
+    ) -> bool {
+        let found = self.find(key);
+        if found.is_none() && value.is_none() {
+            return false;
+        }
+        self.installed = self.installed.max(version.0);
+        let node = self.arena.as_mut().expect("taken by drop only").allocate_node();
+        let expires_at = expires_at.map_or(0, |at| at.0);
+        let Some(found) = found else {
+            self.insert(
+                key,
+                node,
+                Body {
+                    version: version.0,
+                    timestamp: timestamp.0,
+                    expires_at,
+                    entry: ptr::null_mut(),
+                    value,
+                },
+            );
+            return true;
+        };
+        // SAFETY: linked.
+        let newest = unsafe { (*found.node).read(|body| body.version) };
+        assert!(newest < version.0, "version {} of a key that has version {newest} already", version.0);
+        // SAFETY: the node is ours alone until it is linked. The links are Relaxed: the table's Release comes after them.
+        unsafe {
+            (*node).write(|body| {
+                *body =
+                    Body { version: version.0, timestamp: timestamp.0, expires_at, entry: found.entry, value }
+            });
+            (*node).prev.store(found.node, Ordering::Relaxed);
+            (*found.entry).head.store(node, Ordering::Relaxed);
+        }
+        self.table.update(&found, key.hash, node);
+        self.reclaim.supersede(node, version.0);
+        false
+    }
+
+    fn insert(&mut self, key: &HashedKey<'_>, node: *mut Node, mut new: Body) {
+        let arena = self.arena.as_mut().expect("taken by drop only");
+        new.entry = arena.allocate_entry(&key.key, node);
+        let entry = new.entry;
+        // SAFETY: the node is ours alone until it is linked.
+        unsafe {
+            (*node).write(|body| *body = new);
+            (*node).prev.store(ptr::null_mut(), Ordering::Relaxed);
+        }
+        self.table.insert(&self.shared.table, &self.shared.hasher, key.hash, node);
+        self.retire_table_parts();
+        // SAFETY: the entry stays live until `unlink` takes it out.
+        unsafe { self.order.insert(&key.key, entry) };
+        self.keys += 1;
+    }
+
+    fn retire_table_parts(&mut self) {
+        if !self.table.retired.is_empty() {
+            let committed = self.shared.epoch.committed();
+            for retired in self.table.retired.drain(..) {
+                self.reclaim.retire(committed, retired);
+            }
+        }
+    }
+
+    /// Makes everything installed up to `version` visible, at once.
+    #[inline]
+    pub fn publish(&mut self, version: Version) {
+        debug_assert!(version.0 >= self.shared.epoch.committed(), "publication goes forwards");
+        self.shared.epoch.publish(version.0);
+        self.commits_since_collect += 1;
+    }
+
+    /// The newest version published.
+    #[must_use]
+    pub fn committed(&self) -> Version {
+        Version(self.shared.epoch.committed())
+    }
+
+    /// Collects if enough has been published since the last time. To be called once a turn.
+    #[inline]
+    pub fn maintain(&mut self) {
+        if self.commits_since_collect >= COLLECT_INTERVAL_COMMITS {
+            self.collect();
+        }
+    }
+
+    /// Frees what nobody can see any more, in a bounded number of steps.
+    pub fn collect(&mut self) {
+        self.commits_since_collect = 0;
+        let arena = self.arena.as_mut().expect("taken by drop only");
+        self.reclaim.collect(&self.shared.epoch, arena);
+        while let Some(entry) = self.reclaim.unlink.pop() {
+            self.unlink(entry);
+        }
+        self.retire_table_parts();
+    }
+
+    /// Takes a deleted key out of table and order.
+    fn unlink(&mut self, entry: *mut Entry) {
+        // SAFETY: linked until here, and freed only after no reader can stand on it.
+        let key = unsafe { Entry::key(entry) };
+        let hashed = self.hashed(self.run_hash(&key.run), key);
+        let found = self.find(&hashed);
+        debug_assert!(found.is_some_and(|found| found.entry == entry), "a linked entry is in the table");
+        let Some(found) = found else { return };
+        self.table.remove(&self.shared.table, &self.shared.hasher, hashed.hash, &found);
+        self.order.remove(&key, entry);
+        self.reclaim.bury(entry, self.shared.epoch.committed());
+        self.keys -= 1;
+    }
+
+    /// Keeps what is visible at `version` in a run, for a fork, until [`IndexWriter::release`] undoes it.
+    ///
+    /// To be called while the version is visible: it is the newest published, or pinned, or retained for this run.
+    pub fn retain(&mut self, run: RunId, version: Version) -> Retention {
+        self.reclaim.retain(run, version.0);
+        Retention::new(self.reader(), run, version)
+    }
+
+    /// Undoes an [`IndexWriter::retain`]; reads through clones of the retention fail from now on. Returns whether it was
+    /// still in force.
+    pub fn release(&mut self, retention: &Retention) -> bool {
+        retention.end() && self.reclaim.release(retention.run(), retention.version().0)
+    }
+
+    /// Shows one page of what is visible at `at` in a range, in order.
+    ///
+    /// `at` is a version that is published, pinned, or retained for the run; whether a pin still holds is to be checked
+    /// after the scan. The visitor says whether it takes the row: rows it does not take (such as expired ones) do not
+    /// count. Go on with a range that begins (or ends) past the key in [`PageEnd::After`].
+    pub fn scan(
+        &mut self,
+        range: &ScanRange<'_>,
+        direction: Direction,
+        at: Version,
+        limit: PageLimit,
+        mut visit: impl FnMut(Row<'_>) -> bool,
+    ) -> PageEnd<'_> {
+        let (mut rows, mut keys, mut end) = (0, 0, PageEnd::Done);
+        let backwards = direction == Direction::Backwards;
+        let step = |entry: *mut Entry| {
+            // SAFETY: entries in the order are linked, and nothing is freed while `self` is borrowed.
+            let key = unsafe { Entry::key(entry) };
+            // SAFETY: as above.
+            if let Some(node) = unsafe { visible(Entry::head(entry), at) }
+                && node.value.is_some()
+            {
+                rows += usize::from(visit(Row { key, node }));
+            }
+            keys += 1;
+            if rows >= limit.rows || keys >= limit.keys {
+                end = PageEnd::After(key);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        // SAFETY: this is the writer.
+        unsafe { self.order.visit(&range.as_range(), backwards, step) };
+        end
+    }
+
+    /// The first key of a range that was written or deleted after `version`, published or not.
+    ///
+    /// Exact while `version` is pinned: until then no deletion after it is taken out.
+    pub fn range_changed_since(&mut self, range: &ScanRange<'_>, version: Version) -> Option<KeyRef<'_>> {
+        let mut changed = None;
+        let step = |entry: *mut Entry| {
+            // SAFETY: entries in the order are linked, as are their heads.
+            let newest = unsafe { (*Entry::head(entry)).read(|body| body.version) };
+            if newest <= version.0 {
+                return ControlFlow::Continue(());
+            }
+            // SAFETY: as above.
+            changed = Some(unsafe { Entry::key(entry) });
+            ControlFlow::Break(())
+        };
+        // SAFETY: this is the writer.
+        unsafe { self.order.visit(&range.as_range(), false, step) };
+        changed
+    }
+
+    /// What the index holds.
+    #[must_use]
+    pub fn stats(&self) -> IndexStats {
+        let arena = self.arena.as_ref().expect("taken by drop only");
+        IndexStats {
+            keys: self.keys,
+            versions: arena.live_nodes,
+            slab_bytes: arena.mapped_bytes,
+            table_bytes: self.table.bytes,
+            order_bytes: self.order.bytes(),
+            held_bytes: self.reclaim.held_bytes,
+            waiting: self.reclaim.waiting(),
+            pins: self.shared.epoch.pins_in_use(),
+            expired_pins: self.reclaim.expired_pins,
+            max_entries_moved: self.table.max_entries_moved,
+        }
+    }
+}
+
+/// The newest version at or before `at`.
+///
+/// # Safety
+/// The chain is not pruned while the result is used: the caller is the writer.
+unsafe fn visible<'a>(mut node: *mut Node, at: Version) -> Option<NodeView<'a>> {
+    while !node.is_null() {
+        // SAFETY: linked, says the caller.
+        let body = unsafe { (*node).read(|body| &*ptr::from_ref(body)) };
+        if body.version <= at.0 {
+            return Some(NodeView::new(body));
+        }
+        // SAFETY: as above.
+        node = unsafe { (*node).prev.load(Ordering::Relaxed) };
+    }
+    None
+}
+
+impl Drop for IndexWriter {
+    fn drop(&mut self) {
+        // Readers may live on: what is still linked goes with the last of them.
+        self.shared.inherit(self.arena.take(), self.reclaim.abandon());
+    }
+}
