@@ -1,4 +1,6 @@
-use in_mem_shard::index::types::{RunId, Tag, Timestamp, Value, Version};
+//! The index written, read and emptied again.
+
+use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::index::{IndexConfig, IndexWriter, KeyRef};
 
 #[test]

@@ -6,7 +6,7 @@
 //! This one multiplies two keyed halves into 128 bits and folds them (the step of wyhash and its descendants), at the
 //! same cost.
 
-use super::types::{RunId, Tag};
+use in_mem_model::{RunId, Tag};
 
 /// The state of a hash after the run: a handle computes it once and every operation goes on from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

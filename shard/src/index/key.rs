@@ -1,6 +1,6 @@
 //! A key that is only looked at.
 
-use super::types::{RunId, Tag};
+use in_mem_model::{RunId, Tag};
 
 /// Where something lives, borrowed: run, tag and the user's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -24,7 +24,6 @@ mod reclaim;
 mod retention;
 mod table;
 mod threads;
-pub mod types;
 mod writer;
 
 pub use hash::RunHash;

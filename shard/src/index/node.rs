@@ -11,8 +11,8 @@
 //! the head for the writer, which reaches it from the order.
 
 use super::key::KeyRef;
-use super::types::{RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
+use in_mem_model::{RunId, Tag, Timestamp, Value, Version, VersionedValue};
 
 /// One version of one key: a cache line.
 #[repr(C, align(64))]

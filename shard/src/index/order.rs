@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::key::KeyRef;
 use super::limits::ORDER_BLOCK_ENTRIES;
 use super::node::Entry;
-use super::types::{RunId, Tag};
+use in_mem_model::{RunId, Tag};
 
 /// Bytes of a user key that are compared as one word, after the tag.
 const PREFIX_BYTES: usize = 15;

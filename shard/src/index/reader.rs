@@ -9,8 +9,8 @@ use super::hash::{Hasher, RunHash};
 use super::key::{HashedKey, KeyRef};
 use super::node::{Entry, Node};
 use super::table::{Retired, Table};
-use super::types::{RunId, Timestamp, Version, VersionedValue};
 use crate::sync::Ordering;
+use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version, VersionedValue};
 
 /// What the writer and its readers share.
 pub(super) struct Shared {
@@ -183,9 +183,9 @@ pub struct OwnedRow {
     /// The run.
     pub run: RunId,
     /// Which of the run's primitives.
-    pub tag: super::types::Tag,
+    pub tag: Tag,
     /// The user's key.
-    pub user: smallvec::SmallVec<[u8; 40]>,
+    pub user: KeyBytes,
     /// What is stored there; whether it has expired is not looked at.
     pub value: VersionedValue,
 }
@@ -268,7 +268,12 @@ impl Pin {
                     if hash >= at
                         && let Some(value) = visible(node, self.version)
                     {
-                        page.push(OwnedRow { run: key.run, tag: key.tag, user: key.user.into(), value });
+                        page.push(OwnedRow {
+                            run: key.run,
+                            tag: key.tag,
+                            user: KeyBytes::new(key.user),
+                            value,
+                        });
                     }
                 })
             };

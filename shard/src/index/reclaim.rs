@@ -19,8 +19,8 @@ use super::epoch::{Epoch, Scan};
 use super::limits::COLLECT_STEPS;
 use super::node::{Entry, Node};
 use super::table::Retired;
-use super::types::{RunId, Value};
 use crate::sync::Ordering;
+use in_mem_model::{RunId, Value};
 
 /// `newer` was installed at `version` over its `prev`.
 struct Superseded {
@@ -366,6 +366,7 @@ unsafe fn weight(node: *const Node) -> usize {
             Some(Value::String(text)) => text.len(),
             Some(Value::Bytes(bytes)) => bytes.len(),
             Some(Value::Array(items)) => size_of_val(&**items),
+            Some(Value::Object(fields)) => fields.len() * size_of::<(std::sync::Arc<str>, Value)>(),
             _ => 0,
         })
     };

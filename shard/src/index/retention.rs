@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::epoch::EXPIRED;
 use super::key::HashedKey;
 use super::reader::{IndexReader, ReadError, is_alive, refusal, visible};
-use super::types::{RunId, Timestamp, Version, VersionedValue};
 use crate::sync::{AtomicU64, Ordering};
+use in_mem_model::{RunId, Timestamp, Version, VersionedValue};
 
 /// Keeps one version of one run readable until the writer releases it. Clones are the same retention.
 ///

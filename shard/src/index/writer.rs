@@ -15,8 +15,8 @@ use super::reader::{IndexReader, Shared};
 use super::reclaim::Reclaim;
 use super::retention::Retention;
 use super::table::{Found, TableWriter};
-use super::types::{RunId, Tag, Timestamp, Value, Version};
 use crate::sync::Ordering;
+use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
 
 /// How an index is set up.
 #[derive(Clone, Copy, Debug)]
