@@ -1,0 +1,245 @@
+//! Group commit: who leads a sync, and who waits for which ticket.
+//!
+//! The leader is whoever waits first: it begins a sync in a turn, does the I/O outside, and finishes it in a turn,
+//! while others append the next batch. When it is done and more commits wait, it wakes one of their threads to lead
+//! (or the home thread, if only tasks wait). This file keeps the books; [`Inner`](super::shard::Inner) does the work.
+
+use super::slot::Waiter;
+use super::{CallError, Ticket};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use smallvec::SmallVec;
+
+/// Waiters to be woken outside the turn and outside the lock.
+pub(crate) type Wakes = SmallVec<[Waiter; 8]>;
+
+#[derive(Debug)]
+pub(crate) struct GroupCommit {
+    /// Highest ticket known to be given to a command.
+    issued: AtomicU64,
+    /// Everything through this ticket is durable; written by the leader.
+    durable: AtomicU64,
+    /// A sync failed, or the shard was poisoned: what is not durable now never will be.
+    failed: AtomicBool,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    leading: bool,
+    next_entry: u64,
+    waiting: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    ticket: Ticket,
+    waiter: Waiter,
+}
+
+/// What a waiter is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The ticket is durable, or never will be.
+    Over(Result<(), CallError>),
+    /// It is the leader now.
+    Lead,
+    /// It is registered under this number and will be woken, to be done or to lead.
+    Wait(u64),
+}
+
+/// What the end of a sync asks of the leader.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Still the leader, because more waits and it asked to go on.
+    pub(crate) lead_on: bool,
+    /// More waits, and no thread was found to lead.
+    pub(crate) leaderless: bool,
+    /// In this order.
+    pub(crate) wakes: Wakes,
+}
+
+impl GroupCommit {
+    pub(crate) fn new() -> Self {
+        Self {
+            issued: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            books: Mutex::new(Books::default()),
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// A ticket was given out: somebody will have to sync. By a turn before it is released, or by a caller that ran its
+    /// command inline and got the ticket from the core.
+    pub(crate) fn raise_issued(&self, ticket: Ticket) {
+        if self.issued.load(Ordering::Relaxed) < ticket.0 {
+            self.issued.fetch_max(ticket.0, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
+        // Acquire pairs with the Release in `set_durable`: what the sync published is seen.
+        ticket.0 == 0 || self.durable.load(Ordering::Acquire) >= ticket.0
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// By the leader, inside its turn.
+    pub(crate) fn set_durable(&self, ticket: Ticket) {
+        self.durable.store(ticket.0, Ordering::Release);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether commits wait for a sync, as far as one can see without a lock.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        self.issued.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire) && !self.has_failed()
+    }
+
+    /// What is not durable now never will be. Returns everyone who waits.
+    pub(crate) fn fail(&self) -> Wakes {
+        self.failed.store(true, Ordering::Release);
+        self.books().waiting.drain(..).map(|entry| entry.waiter).collect()
+    }
+
+    fn state_of(&self, ticket: Ticket) -> Option<Result<(), CallError>> {
+        if self.is_durable(ticket) {
+            return Some(Ok(()));
+        }
+        if self.has_failed() {
+            // The failure may have followed a sync that made it durable: look again, in that order.
+            return Some(if self.is_durable(ticket) { Ok(()) } else { Err(CallError::OutcomeUnknown) });
+        }
+        None
+    }
+
+    /// A thread that waits for `ticket`: done, leader, or registered. `entry`: the registration it has from before.
+    pub(crate) fn wait_or_lead(
+        &self,
+        ticket: Ticket,
+        entry: Option<u64>,
+        waiter: impl FnOnce() -> Waiter,
+    ) -> Next {
+        if let (Some(over), None) = (self.state_of(ticket), entry) {
+            return Next::Over(over);
+        }
+        let mut books = self.books();
+        if let Some(over) = self.state_of(ticket) {
+            books.remove(entry);
+            return Next::Over(over);
+        }
+        if !books.leading {
+            books.leading = true;
+            books.remove(entry);
+            return Next::Lead;
+        }
+        if let Some(number) = entry.filter(|&number| books.waiting.iter().any(|entry| entry.number == number))
+        {
+            return Next::Wait(number);
+        }
+        Next::Wait(books.register(ticket, waiter()))
+    }
+
+    /// A task that waits for `ticket`: over, or registered; it never leads, since leading blocks.
+    pub(crate) fn wait_as_task(
+        &self,
+        ticket: Ticket,
+        waiter: impl FnOnce() -> Waiter,
+    ) -> Option<Result<(), CallError>> {
+        let mut books = self.books();
+        let over = self.state_of(ticket);
+        if over.is_none() {
+            books.register(ticket, waiter());
+        }
+        over
+    }
+
+    /// Gives up waiting. Returns whether nobody leads although commits wait, so that the home thread has to.
+    pub(crate) fn deregister(&self, entry: u64) -> bool {
+        let mut books = self.books();
+        books.remove(Some(entry));
+        !books.leading && self.has_unsynced()
+    }
+
+    /// Becomes the leader if there is none.
+    pub(crate) fn try_lead(&self) -> bool {
+        let mut books = self.books();
+        !std::mem::replace(&mut books.leading, true)
+    }
+
+    /// Whether commits wait and nobody leads.
+    pub(crate) fn is_leaderless(&self) -> bool {
+        self.has_unsynced() && !self.books().leading
+    }
+
+    /// By the leader, outside the turn: whom to wake, and who leads on.
+    pub(crate) fn end_lead(&self, go_on: bool, prefer_home: bool) -> Ended {
+        let mut books = self.books();
+        let more = self.has_unsynced();
+        let lead_on = more && go_on;
+        books.leading = lead_on;
+        let durable = self.durable();
+        let failed = self.has_failed();
+        let mut wakes = Wakes::new();
+        let mut leaderless = more && !lead_on;
+        if leaderless && !prefer_home {
+            // First, so that the disk is idle for as short as can be. It stays registered: it may find that another
+            // thread was quicker to lead.
+            let next = books
+                .waiting
+                .iter()
+                .find(|entry| entry.ticket.0 > durable && matches!(entry.waiter, Waiter::Thread(_)));
+            if let Some(next) = next {
+                wakes.push(next.waiter.clone());
+                leaderless = false;
+            }
+        }
+        books.waiting.retain_mut(|entry| {
+            // The closer waits for leadership itself.
+            let closer = entry.ticket.0 == u64::MAX && !lead_on;
+            let stays = entry.ticket.0 > durable && !failed && !closer;
+            if !stays {
+                wakes.push(entry.waiter.clone());
+            }
+            stays
+        });
+        Ended { lead_on, leaderless, wakes }
+    }
+
+    /// By the closer: waits as a thread that nothing ever satisfies, until it leads. None: it leads; the others have
+    /// to be given time. It never gives leadership back.
+    pub(crate) fn lead_for_good(&self, entry: Option<u64>, waiter: impl FnOnce() -> Waiter) -> Option<u64> {
+        let mut books = self.books();
+        books.remove(entry);
+        if !books.leading {
+            books.leading = true;
+            return None;
+        }
+        Some(books.register(Ticket(u64::MAX), waiter()))
+    }
+}
+
+impl Books {
+    fn register(&mut self, ticket: Ticket, waiter: Waiter) -> u64 {
+        self.next_entry += 1;
+        let number = self.next_entry;
+        self.waiting.push(Entry { number, ticket, waiter });
+        number
+    }
+
+    fn remove(&mut self, entry: Option<u64>) {
+        if let Some(number) = entry
+            && let Some(at) = self.waiting.iter().position(|entry| entry.number == number)
+        {
+            self.waiting.remove(at);
+        }
+    }
+}
