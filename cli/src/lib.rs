@@ -3,3 +3,4 @@
 //! Everything here takes and gives plain data; the database is joined to it in `main.rs` and the modules it calls.
 
 pub mod import;
+pub mod render;
