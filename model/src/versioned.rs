@@ -14,7 +14,7 @@ pub struct VersionedValue {
     /// When it was written.
     pub timestamp: Timestamp,
     /// From when on it is gone, if it was written with a time to live.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
 

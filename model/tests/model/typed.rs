@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use in_mem_model::limits::MAX_DEPTH;
-use in_mem_model::{Kind, RunId, SerdeError, Value, ValueError, value};
+use in_mem_model::{KeyBytes, Kind, RunId, SerdeError, Value, ValueError, value};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_test::{Compact, Configure, Token, assert_de_tokens_error, assert_tokens};
 
 use crate::any;
 
@@ -143,4 +144,21 @@ fn nesting_is_refused_one_level_past_the_limit() {
     let bytes = |levels| (0..levels).fold(Value::from(b"x"), |inner, _| value!([inner]));
     assert_eq!(Value::from_serialize(&bytes(MAX_DEPTH)).unwrap(), bytes(MAX_DEPTH));
     assert_eq!(Value::from_serialize(&bytes(MAX_DEPTH + 1)), Err(too_deep));
+}
+
+#[test]
+fn formats_for_machines_get_the_encoded_bytes() {
+    let value = value!({ "a": [1, null] });
+    let bytes: &[u8] = &[8, 1, 1, b'a', 7, 2, 3, 2, 0];
+    assert_tokens(&value.compact(), &[Token::Bytes(bytes)]);
+    assert_de_tokens_error::<Compact<Value>>(
+        &[Token::Bytes(&[0, 0])],
+        "at byte 1: the end expected, but 1 bytes follow",
+    );
+    assert_tokens(&RunId::from_bytes([7; 16]).compact(), &[Token::Bytes(&[7; 16])]);
+    assert_de_tokens_error::<Compact<RunId>>(
+        &[Token::Bytes(&[7; 15])],
+        "invalid length 15, expected a UUID as text or 16 bytes",
+    );
+    assert_tokens(&KeyBytes::from("k").compact(), &[Token::Bytes(b"k")]);
 }
