@@ -1,1 +1,54 @@
-//! To be filled.
+//! The write-ahead log of in-mem: bytes only, never values.
+//!
+//! A [`ShardLog`] is the log of one shard: segments in one directory, appended to by the shard's single writer. It
+//! has no thread, lock or clock of its own, and the same calls give the same bytes. Blocking work is handed out as
+//! jobs ([`SyncJob`], [`SpareJob`], [`ReleaseJob`]) that any thread may run while the writer goes on.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use in_mem_wal::{Config, Entry, ShardLog, SimDisk};
+//!
+//! let disk = Arc::new(SimDisk::new(7));
+//! let dir = std::path::Path::new("/db/shard-0000");
+//! let (mut log, _) = ShardLog::recover(disk.clone(), dir, Config::default(), 42, None, &mut |_| Ok(()))?;
+//! let entry = Entry { kind: 1, skippable: false, run: [0; 16], version: 1, timestamp: 0, payload: b"hello" };
+//! let lsn = log.append(entry)?;
+//! assert!(log.sync()? >= lsn);
+//! log.close()?;
+//!
+//! let mut seen = Vec::new();
+//! ShardLog::recover(disk, dir, Config::default(), 42, None, &mut |record| {
+//!     seen.push(record.payload.to_vec());
+//!     Ok(())
+//! })?;
+//! assert_eq!(seen, [b"hello"]);
+//! # Ok::<(), in_mem_wal::LogError>(())
+//! ```
+//!
+//! The format is described in `docs/wal-format.md`, the rules for the end of the log in [`EndCase`].
+
+mod end_of_log;
+mod error;
+pub mod limits;
+mod log;
+mod lsn;
+mod record;
+mod recovery;
+mod release;
+mod scan;
+mod segment;
+mod spare;
+pub mod storage;
+mod sync;
+
+pub use end_of_log::{EndCase, Verdict};
+pub use error::{ApplyError, Corruption, LogError};
+pub use log::{Config, Mode, SealedSegment, ShardLog};
+pub use lsn::Lsn;
+pub use record::{Entry, HEADER_BYTES, Position, RecordView};
+pub use recovery::{RecoveryReport, TornTail};
+pub use release::{Disposal, ReleaseJob, Released};
+pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
+pub use spare::{Spare, SpareJob};
+pub use storage::{DiskStorage, File, Mapped, OpenMode, SimDisk, Storage};
+pub use sync::SyncJob;

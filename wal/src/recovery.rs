@@ -1,0 +1,329 @@
+//! Opening a log: reading it, ending a torn tail durably, and going on.
+//!
+//! Recovery may be interrupted anywhere and run again. Its steps are ordered so that each leaves a log that reads the
+//! same: what follows a torn tail is set aside newest first, each step made durable before the next, and the end
+//! itself is declared by one record, the start record of the segment in which the log goes on.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::end_of_log::{EndCase, Verdict};
+use crate::error::{ApplyError, LogError};
+use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
+use crate::lsn::Lsn;
+use crate::record::{RecordView, kind};
+use crate::scan::{Found, Link, Walk, is_zero, offset_after, survey, tail_copy, walk};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
+use crate::spare::{Spare, make};
+use crate::storage::{OpenMode, Storage, write_atomically};
+
+/// What recovery found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the log was made anew.
+    pub created: bool,
+    /// How the log ended.
+    pub end: EndCase,
+    /// The last record found, the log's own included.
+    pub last_lsn: Lsn,
+    /// Transactions handed out.
+    pub applied: u64,
+    /// Transactions read and not handed out, since the checkpoint covers them.
+    pub skipped: u64,
+    /// Segments that are part of the log.
+    pub segments: u64,
+    /// Bytes of log read.
+    pub bytes: u64,
+    /// Whether the log ended inside a transaction of several records, which was discarded whole.
+    pub discarded_incomplete: bool,
+    /// What was cut off, if the end was torn.
+    pub torn: Option<TornTail>,
+}
+
+/// A tail that was never synced and did not survive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TornTail {
+    /// The segment in which the log ends.
+    pub file: PathBuf,
+    /// Offset at which it ends, in bytes.
+    pub offset: u64,
+    /// Copy of what followed there.
+    pub copy: PathBuf,
+    /// Bytes of that copy.
+    pub bytes: u64,
+    /// Intact records found after the end. They were never synced and come after something that is lost, so they
+    /// are not part of the log.
+    pub dropped_records: u64,
+    /// Later segments, renamed.
+    pub set_aside: Vec<PathBuf>,
+}
+
+impl ShardLog {
+    /// Opens the log in `dir`, making it if there is none and `config.create` says so, and hands every transaction
+    /// after `from` to `apply`, in order. `from` is what a durable checkpoint covers through; everything through it must
+    /// have been synced when the checkpoint was made.
+    ///
+    /// On return everything recovered is durable. Salts come from `seed`, which belongs to the database and never
+    /// changes. Errors: [`LogError::Corrupt`] where going on would lose synced records, [`LogError::NewerFormat`],
+    /// [`LogError::UnknownKind`], [`LogError::Missing`], [`LogError::Apply`], [`LogError::Io`], [`LogError::NoSpace`].
+    /// A refused log is not modified.
+    pub fn recover(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        config: Config,
+        seed: u64,
+        from: Option<Lsn>,
+        apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+    ) -> Result<(ShardLog, RecoveryReport), LogError> {
+        config.validate()?;
+        if config.create {
+            storage.create_dir_all(dir).map_err(LogError::io("create", dir))?;
+        } else if !storage.exists(dir).map_err(LogError::io("look for", dir))? {
+            return Err(LogError::Missing { dir: dir.to_path_buf() });
+        }
+        let from = from.unwrap_or(Lsn::ZERO);
+        let segments = survey(&*storage, dir, config.shard, OpenMode::ReadWrite)?;
+        if segments.is_empty() && (from > Lsn::ZERO || !config.create) {
+            return Err(LogError::Missing { dir: dir.to_path_buf() });
+        }
+        let walked = walk(segments, config.shard, from, apply)?;
+        // Only now, when the log is known to be openable, is anything changed.
+        let repair = Repair { storage: &*storage, dir, config: &config, seed };
+        repair.remove_leftovers()?;
+        let (resume, report, declare) = repair.run(walked)?;
+        let mut log = ShardLog::resume(storage, dir, config, seed, resume);
+        if let Some((segment, end)) = declare {
+            log.put_start(segment, end);
+        }
+        if report.discarded_incomplete {
+            log.room_for_own(0)?;
+            log.put_own(kind::ABORT, &[]);
+        }
+        log.sync()?;
+        Ok((log, report))
+    }
+}
+
+struct Repair<'a> {
+    storage: &'a dyn Storage,
+    dir: &'a Path,
+    config: &'a Config,
+    seed: u64,
+}
+
+/// The place named by the start record that has yet to be written.
+type Declare = Option<(u64, u64)>;
+
+impl Repair<'_> {
+    /// Removes what an interrupted preparation or release left under a temporary name.
+    fn remove_leftovers(&self) -> Result<(), LogError> {
+        for name in self.storage.read_dir(self.dir).map_err(LogError::io("list", self.dir))? {
+            if name.ends_with(".tmp") {
+                let path = self.dir.join(name);
+                self.storage.remove(&path).map_err(LogError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest number that any file here was made for, files set aside included: no number, and so no salt, is
+    /// used twice.
+    fn newest_number(&self) -> Result<u64, LogError> {
+        let names = self.storage.read_dir(self.dir).map_err(LogError::io("list", self.dir))?;
+        let numbers = names.iter().filter_map(|n| u64::from_str_radix(n.get(..16)?, 16).ok());
+        Ok(numbers.max().unwrap_or(0))
+    }
+
+    fn header(&self, number: u64) -> SegmentHeader {
+        SegmentHeader {
+            shard: self.config.shard,
+            number,
+            salt: salt(self.seed, self.config.shard, number),
+            bytes: self.config.segment_bytes,
+        }
+    }
+
+    fn new_segment(&self, number: u64) -> Result<Spare, LogError> {
+        make(self.storage, self.dir, self.header(number), None, self.config.mode == Mode::Buffered)
+    }
+
+    fn run(&self, mut w: Walk) -> Result<(Resume, RecoveryReport, Declare), LogError> {
+        let mut report = RecoveryReport {
+            created: w.segments.is_empty(),
+            end: w.case,
+            last_lsn: Lsn(w.last_lsn),
+            applied: w.applied,
+            skipped: w.skipped,
+            segments: w.chain.len() as u64,
+            bytes: w.bytes,
+            discarded_incomplete: w.incomplete,
+            torn: None,
+        };
+        let newest = self.newest_number()?;
+        let Some(&last) = w.chain.last() else {
+            let resume = self.fresh(&w, newest + 1, Vec::new())?;
+            return Ok((resume, report, Some((0, 0))));
+        };
+        self.harden(&w)?;
+        let here = w.segments[last.index].number;
+        if w.case.verdict() == Verdict::Torn {
+            report.torn = Some(self.cut(&mut w, last)?);
+            let sealed = sealed(&w, &w.chain);
+            let resume = self.fresh(&w, newest + 1, sealed)?;
+            return Ok((resume, report, Some((here, last.end))));
+        }
+        let (spares, next_number) = self.keep_spares(&w, here, newest)?;
+        let segment = &w.segments[last.index];
+        let header = segment.header.map_err(|_| LogError::Missing { dir: self.dir.to_path_buf() })?;
+        let map = match self.config.mode {
+            Mode::Buffered => {
+                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
+            }
+            Mode::Strict => None,
+        };
+        let resume = Resume {
+            active: Active {
+                header,
+                path: segment.path.clone(),
+                file: segment.file.clone(),
+                first_lsn: last.first_lsn,
+            },
+            map,
+            offset: last.end,
+            last_lsn: w.last_lsn,
+            last_crc: w.last_crc,
+            last_kind: w.last_kind,
+            spares,
+            next_number,
+            sealed: sealed(&w, &w.chain[..w.chain.len() - 1]).into(),
+        };
+        // The log ends before this segment's first record: it still has to say where it comes from.
+        let declare = (last.end == SEGMENT_HEADER_BYTES).then(|| {
+            let before = w.chain.len().checked_sub(2).map(|i| w.chain[i]);
+            before.map_or((0, 0), |link| (w.segments[link.index].number, link.end))
+        });
+        Ok((resume, report, declare))
+    }
+
+    /// A state that goes on in a new segment.
+    fn fresh(&self, w: &Walk, number: u64, sealed: Vec<SealedSegment>) -> Result<Resume, LogError> {
+        let spare = self.new_segment(number)?;
+        Ok(Resume {
+            active: Active {
+                header: spare.header,
+                path: spare.path,
+                file: spare.file,
+                first_lsn: w.last_lsn + 1,
+            },
+            map: spare.map,
+            offset: SEGMENT_HEADER_BYTES,
+            last_lsn: w.last_lsn,
+            last_crc: w.last_crc,
+            last_kind: w.last_kind,
+            spares: VecDeque::new(),
+            next_number: number + 1,
+            sealed: sealed.into(),
+        })
+    }
+
+    /// Writes again, and syncs, every record that nothing vouches for.
+    ///
+    /// A sync alone would not do: after a failed sync the system may hold pages in memory that it takes for clean and
+    /// that are not on disk. Writing the same bytes makes them dirty again.
+    fn harden(&self, w: &Walk) -> Result<(), LogError> {
+        let mut buf = Vec::new();
+        for link in w.chain.iter().filter(|l| l.last_lsn > w.vouched && l.last_lsn >= l.first_lsn) {
+            let segment = &w.segments[link.index];
+            segment.load(&mut buf)?;
+            let at = offset_after(&buf, link.end, w.vouched);
+            segment
+                .file
+                .write_at(at, &buf[at as usize..link.end as usize])
+                .and_then(|()| segment.file.sync_data())
+                .map_err(LogError::io("make durable", &segment.path))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of what follows the end and sets later segments aside.
+    fn cut(&self, w: &mut Walk, last: Link) -> Result<TornTail, LogError> {
+        let segment = &w.segments[last.index];
+        let mut buf = Vec::new();
+        segment.load(&mut buf)?;
+        let tail = &buf[last.end as usize..];
+        let used = tail.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
+        let copy = tail_copy(self.dir, segment.number, last.end);
+        write_atomically(self.storage, &copy, &tail[..used])
+            .map_err(LogError::room("copy the torn tail to", &copy))?;
+        let mut torn = TornTail {
+            file: segment.path.to_path_buf(),
+            offset: last.end,
+            copy,
+            bytes: used as u64,
+            dropped_records: w.dropped,
+            set_aside: Vec::new(),
+        };
+        let here = segment.number;
+        // Newest first, each made durable: a crash must not leave a gap that looks like a missing segment.
+        for later in w.segments.iter().rev().filter(|s| s.number > here) {
+            later.load(&mut buf)?;
+            if is_zero(&buf[SEGMENT_HEADER_BYTES as usize..]) {
+                self.storage.remove(&later.path).map_err(LogError::io("remove", &later.path))?;
+            } else {
+                let aside = later.path.with_added_extension("torn");
+                self.storage.rename(&later.path, &aside).map_err(LogError::io("set aside", &later.path))?;
+                torn.set_aside.push(aside);
+            }
+            self.storage.sync_dir(self.dir).map_err(LogError::io("sync the directory", self.dir))?;
+        }
+        Ok(torn)
+    }
+
+    /// After a clean end: later segments are unused. Those of use are kept as spares, the others removed, and so are
+    /// unused ones that the log has gone past.
+    fn keep_spares(&self, w: &Walk, here: u64, newest: u64) -> Result<(VecDeque<Spare>, u64), LogError> {
+        let mut spares = VecDeque::new();
+        let in_chain = |i: usize| w.chain.iter().any(|l| l.index == i);
+        let oldest = w.chain.first().map_or(0, |l| w.segments[l.index].number);
+        for (_, segment) in w
+            .segments
+            .iter()
+            .enumerate()
+            .filter(|(i, s)| s.number > oldest && s.start.is_none() && !in_chain(*i))
+        {
+            match segment.header {
+                Ok(header) if segment.number > here && header.bytes == self.config.segment_bytes => {
+                    spares.push_back(self.spare_of(segment, header)?);
+                }
+                _ => self.storage.remove(&segment.path).map_err(LogError::io("remove", &segment.path))?,
+            }
+        }
+        Ok((spares, newest + 1))
+    }
+
+    fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
+        let map = match self.config.mode {
+            Mode::Buffered => {
+                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
+            }
+            Mode::Strict => None,
+        };
+        Ok(Spare { header, path: segment.path.clone(), file: segment.file.clone(), map, _token: None })
+    }
+}
+
+fn sealed(w: &Walk, links: &[Link]) -> Vec<SealedSegment> {
+    links
+        .iter()
+        .map(|l| SealedSegment {
+            number: w.segments[l.index].number,
+            path: w.segments[l.index].path.to_path_buf(),
+            first_lsn: Lsn(l.first_lsn),
+            last_lsn: Lsn(l.last_lsn),
+            end: l.end,
+        })
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! Letting go of segments that a checkpoint covers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::limits::MAX_RECYCLED_SEGMENTS;
+use crate::segment::{index_name, segment_name};
+use crate::storage::Storage;
+
+/// What becomes of released segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// Their blocks are used for new segments; what is not needed for that is removed.
+    Recycle,
+    /// They are moved, with their index by run, to this directory.
+    Archive(PathBuf),
+}
+
+/// Takes released segments out of the log's directory; run it on any thread, then give the result to
+/// [`ShardLog::add_released`](crate::ShardLog::add_released).
+#[derive(Debug)]
+pub struct ReleaseJob {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) dir: PathBuf,
+    /// Oldest first.
+    pub(crate) numbers: Vec<u64>,
+    pub(crate) disposal: Disposal,
+    pub(crate) recycled: usize,
+}
+
+/// What a [`ReleaseJob`] left for reuse.
+#[derive(Debug, Default)]
+pub struct Released {
+    pub(crate) recyclable: Vec<PathBuf>,
+    /// Segments taken out of the log.
+    pub segments: u64,
+}
+
+impl ReleaseJob {
+    /// Blocking. After an error the segments not yet taken out are still there and are found by the next recovery.
+    ///
+    /// Each removal is made durable before the next: a crash in between must leave a log without a gap.
+    pub fn run(self) -> Result<Released, LogError> {
+        let mut released = Released::default();
+        let storage = &*self.storage;
+        let sync = |dir: &Path| storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir));
+        for &number in &self.numbers {
+            let path = self.dir.join(segment_name(number));
+            let index = self.dir.join(index_name(number));
+            let has_index = storage.exists(&index).map_err(LogError::io("look for", &index))?;
+            match &self.disposal {
+                Disposal::Archive(archive) => {
+                    storage.create_dir_all(archive).map_err(LogError::io("create", archive))?;
+                    if has_index {
+                        let to = archive.join(index_name(number));
+                        storage.rename(&index, &to).map_err(LogError::io("archive", &index))?;
+                    }
+                    let to = archive.join(segment_name(number));
+                    storage.rename(&path, &to).map_err(LogError::io("archive", &path))?;
+                    sync(archive)?;
+                }
+                Disposal::Recycle => {
+                    if has_index {
+                        storage.remove(&index).map_err(LogError::io("remove", &index))?;
+                    }
+                    if self.recycled + released.recyclable.len() < MAX_RECYCLED_SEGMENTS {
+                        let to = self.dir.join(format!("{number:016x}.old.tmp"));
+                        storage.rename(&path, &to).map_err(LogError::io("set aside", &path))?;
+                        released.recyclable.push(to);
+                    } else {
+                        storage.remove(&path).map_err(LogError::io("remove", &path))?;
+                    }
+                }
+            }
+            sync(&self.dir)?;
+            released.segments += 1;
+        }
+        Ok(released)
+    }
+}
