@@ -1,1 +1,30 @@
-//! To be filled.
+//! The coordinator of in-mem: opens and recovers a database, routes every command to the shard that owns its run, merges
+//! what only all shards together can say.
+
+mod config;
+mod durability;
+mod engine;
+mod error;
+mod open;
+mod pending;
+mod pinning;
+mod routing;
+mod snapshot;
+
+pub use config::Config;
+pub use durability::Durability;
+pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
+pub use error::{Error, OpenError, SnapshotError};
+pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
+pub use in_mem_shard::core::command::{self, RunInfo, Usage};
+pub use in_mem_shard::core::error::{Condition, WriteError};
+pub use in_mem_shard::core::event::{self, ChainHead, Event};
+pub use in_mem_shard::core::run_meta::{ForkPoint, RunMeta, RunStatus, UnknownStatus};
+pub use in_mem_shard::core::transaction::{Pending as WritePending, ShardTx, WriteSet};
+pub use in_mem_shard::core::{RunCursor, RunFilter, RunOrder};
+pub use in_mem_shard::turn::{Execution, TurnStats};
+pub use in_mem_wal::{SimDisk, Storage};
+pub use pending::PendingReply;
+pub use pinning::Pinning;
+pub use routing::{MAX_SHARDS, ROUTING_NAME, shard_of};
+pub use snapshot::Snapshot;

@@ -387,6 +387,12 @@ impl ShardLog {
         crate::record::Position { segment: self.active.header.number, offset: self.offset }
     }
 
+    /// How the log is kept.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The directory the log is in.
     pub fn dir(&self) -> &Path {
         &self.dir

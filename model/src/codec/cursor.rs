@@ -98,6 +98,12 @@ impl<'a> Cursor<'a> {
         self.input.len() - self.at
     }
 
+    /// The error that says `what` is wrong with the bytes here, for readers of formats made of this codec's parts.
+    #[must_use]
+    pub const fn refuse(&self, what: &'static str) -> DecodeError {
+        DecodeError::NotCanonical { offset: self.at, what }
+    }
+
     /// Whether everything has been read.
     #[inline]
     #[must_use]

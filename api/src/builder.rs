@@ -1,0 +1,107 @@
+//! How a database is opened, setting by setting.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use in_mem_engine::{Clock, Config, Durability, Engine, Execution, Pinning, Storage};
+
+use crate::{Database, Result};
+
+/// Settings of a database, each with a default that suits an agent on a laptop and a server alike.
+///
+/// ```
+/// use in_mem::{Database, Durability};
+///
+/// # fn main() -> in_mem::Result<()> {
+/// let dir = tempfile::tempdir().expect("a directory");
+/// let db = Database::builder().path(dir.path()).durability(Durability::Strict).shards(2).open()?;
+/// assert_eq!(db.stats()?.shards.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    path: Option<PathBuf>,
+    config: Config,
+}
+
+impl Builder {
+    /// Where the database lies: a directory, made where there is none. Without one it lives in memory only.
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// When a commit is acknowledged. Default: [`Durability::buffered`] with a path.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.config.durability = durability;
+        self
+    }
+
+    /// How many shards. Default: the cores that this process may use, or what the database on disk has.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.config.shards = Some(shards);
+        self
+    }
+
+    /// Whether the shards' home threads are pinned to cores. Default: where there are enough of them.
+    pub fn pinning(mut self, pinning: Pinning) -> Self {
+        self.config.pinning = pinning;
+        self
+    }
+
+    /// Whether a caller that finds a shard idle runs its turn itself, or always hands over to the shard's own thread.
+    pub fn execution(mut self, execution: Execution) -> Self {
+        self.config.execution = execution;
+        self
+    }
+
+    /// How many commands may wait at a shard. Default 1,024.
+    pub fn inbox_capacity(mut self, commands: usize) -> Self {
+        self.config.inbox_capacity = commands;
+        self
+    }
+
+    /// How large a log segment is, in bytes. Default 64 MiB; smaller ones are made and recycled more often.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.config.segment_bytes = bytes;
+        self
+    }
+
+    /// How much memory snapshots may hold back, in bytes per shard, before the oldest expires. Default 1 GiB.
+    pub fn snapshot_limit_bytes(mut self, bytes: usize) -> Self {
+        self.config.snapshot_limit_bytes = bytes;
+        self
+    }
+
+    /// A clock other than the system's: for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.config.clock = clock;
+        self
+    }
+
+    /// A storage other than the file system: for the simulator.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.config.storage = Some(storage);
+        self
+    }
+
+    /// Whether the engine has threads of its own. Without them, [`Database::step`] does their work: for the simulator.
+    pub fn background(mut self, threads: bool) -> Self {
+        self.config.background = threads;
+        self
+    }
+
+    /// Opens the database; one on disk is recovered first.
+    ///
+    /// # Errors
+    /// [`crate::OpenError`]: the path is not a directory or not a database, another process has it open, its log is
+    /// damaged, a setting cannot be.
+    pub fn open(self) -> Result<Database> {
+        let engine = match self.path {
+            Some(path) => Engine::open(&path, self.config)?,
+            None => Engine::in_memory(self.config)?,
+        };
+        Ok(Database::from_engine(engine))
+    }
+}

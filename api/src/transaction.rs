@@ -1,0 +1,376 @@
+//! Transactions over a run and its children.
+
+use std::ops::{Bound, RangeBounds};
+use std::time::{Duration, Instant};
+
+use in_mem_engine::Condition;
+use in_mem_engine::command::{CommitRequest, Committed, ReadKey, ReadRange, RunChange, Write};
+use in_mem_engine::event;
+use in_mem_engine::{Snapshot, WritePending, WriteSet};
+use in_mem_model::{Key, KeyBytes, RunId, Tag, Value, Version, VersionedValue, limits};
+
+use crate::{Error, Event, EventDraft, Result, Run, RunStatus, WriteError};
+
+/// A transaction: reads see one moment, writes are kept back until the commit, own writes are seen.
+#[derive(Debug)]
+pub struct Transaction<'r> {
+    run: &'r Run,
+    snapshot: Snapshot<'r>,
+    reads: Vec<ReadKey>,
+    ranges: Vec<ReadRange>,
+    writes: WriteSet,
+    written_bytes: usize,
+}
+
+impl<'r> Transaction<'r> {
+    /// How often [`Run::transaction`] runs its closure before it gives up.
+    pub const ATTEMPTS: u32 = 100;
+
+    pub(crate) fn begin(run: &'r Run) -> Result<Self> {
+        let snapshot = run.engine.snapshot(run.id)?;
+        Ok(Self {
+            run,
+            snapshot,
+            reads: Vec::new(),
+            ranges: Vec::new(),
+            writes: WriteSet::default(),
+            written_bytes: 0,
+        })
+    }
+
+    pub(crate) fn run<T>(
+        run: &'r Run,
+        limit: Option<Duration>,
+        mut body: impl FnMut(&mut Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = limit.map(|limit| (Instant::now(), limit));
+        let mut attempt = 0;
+        loop {
+            let mut tx = Transaction::begin(run)?;
+            let result = body(&mut tx)?;
+            match tx.commit() {
+                Ok(_) => return Ok(result),
+                Err(error) => {
+                    let Error::Write(WriteError::Conflict { found, .. }) = &error else { return Err(error) };
+                    attempt += 1;
+                    if attempt >= Self::ATTEMPTS {
+                        return Err(error);
+                    }
+                    run.engine.wait_visible(run.id, *found)?;
+                }
+            }
+            if let Some((since, limit)) = deadline
+                && since.elapsed() >= limit
+            {
+                return Err(Error::Deadline(limit));
+            }
+            back_off(attempt as usize);
+        }
+    }
+
+    /// The version it reads at.
+    pub fn version(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// The key-value pairs of its run.
+    pub fn kv(&mut self) -> TxKv<'_, 'r> {
+        let run = self.run.id;
+        TxKv { tx: self, run }
+    }
+
+    /// The key-value pairs of a child, parent or sibling of its run.
+    pub fn kv_of(&mut self, run: &Run) -> TxKv<'_, 'r> {
+        TxKv { tx: self, run: run.id }
+    }
+
+    /// The event log of its run.
+    pub fn events(&mut self) -> TxEvents<'_, 'r> {
+        let run = self.run.id;
+        TxEvents { tx: self, run }
+    }
+
+    /// The event log of a child, parent or sibling of its run.
+    pub fn events_of(&mut self, run: &Run) -> TxEvents<'_, 'r> {
+        TxEvents { tx: self, run: run.id }
+    }
+
+    /// The state cells of its run.
+    pub fn state(&mut self) -> TxState<'_, 'r> {
+        let run = self.run.id;
+        TxState { tx: self, run }
+    }
+
+    /// The state cells of a child, parent or sibling of its run.
+    pub fn state_of(&mut self, run: &Run) -> TxState<'_, 'r> {
+        TxState { tx: self, run: run.id }
+    }
+
+    /// Ends the run with this transaction.
+    pub fn end_run(&mut self, status: RunStatus) {
+        let change = RunChange { status: Some(status), ..RunChange::default() };
+        self.writes.push(self.run.id, Write::ChangeRun(Box::new(change)));
+    }
+
+    /// Gives the transaction up for a reason of the caller's: return what this gives.
+    ///
+    /// # Errors
+    /// Always: [`Error::Aborted`].
+    pub fn abort<T>(&self, reason: impl Into<String>) -> Result<T> {
+        Err(Error::Aborted { reason: reason.into() })
+    }
+
+    /// Commits it.
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`] where something that it read has changed; nothing was written then.
+    pub fn commit(self) -> Result<Committed> {
+        let Self { run, snapshot, reads, ranges, writes, .. } = self;
+        if writes.is_empty() {
+            // What it read was one state; there is nothing to order against others.
+            return Ok(Committed { version: snapshot.version(), ..Committed::default() });
+        }
+        let request = CommitRequest {
+            run: run.id,
+            snapshot: Some(snapshot.version()),
+            reads,
+            ranges,
+            writes: writes.into_writes(),
+        };
+        // The snapshot is held until the shard has answered: it keeps what was deleted since in sight of the validation.
+        let committed = run.engine.commit(request);
+        drop(snapshot);
+        committed
+    }
+
+    fn get(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>> {
+        let read = self.snapshot.get(run, tag, key)?;
+        self.note_op()?;
+        self.reads.push(ReadKey { key: Key::new(run, tag, key) });
+        Ok(read)
+    }
+
+    fn get_own(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<Value>> {
+        match self.writes.get(run, tag, key) {
+            Some(WritePending::Put(value, _)) => Ok(Some(value.clone())),
+            Some(WritePending::Deleted) => Ok(None),
+            None => Ok(self.get(run, tag, key)?.map(|v| v.value)),
+        }
+    }
+
+    fn put(&mut self, run: RunId, tag: Tag, key: &[u8], value: Value, condition: Condition) -> Result<()> {
+        check_pair(key, &value)?;
+        self.note_op()?;
+        self.written_bytes += key.len() + value.heap_bytes();
+        if self.written_bytes > limits::MAX_TRANSACTION_BYTES {
+            return Err(Error::TooLong {
+                what: "what one transaction writes, in bytes,",
+                limit: limits::MAX_TRANSACTION_BYTES,
+            });
+        }
+        self.writes.put(run, tag, key, value, None, condition);
+        Ok(())
+    }
+
+    fn delete(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<bool> {
+        let was_there = self.get_own(run, tag, key)?.is_some();
+        if was_there {
+            self.note_op()?;
+            self.writes.delete(run, tag, key, Condition::Any);
+        }
+        Ok(was_there)
+    }
+
+    fn note_op(&self) -> Result<()> {
+        let ops = self.reads.len() + self.ranges.len() + self.writes.len();
+        if ops >= limits::MAX_TRANSACTION_OPS {
+            return Err(Error::TooLong {
+                what: "the count of reads and writes of one transaction",
+                limit: ops,
+            });
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        lower: Bound<KeyBytes>,
+        upper: Bound<KeyBytes>,
+    ) -> Result<Vec<(KeyBytes, Value)>> {
+        self.note_op()?;
+        let below = self.snapshot.scan_all(run, tag, lower.clone(), upper.clone())?;
+        let own = self.writes.range(run, tag, lower.as_ref().map(|k| &**k), upper.as_ref().map(|k| &**k));
+        let mut merged: std::collections::BTreeMap<KeyBytes, Value> =
+            below.into_iter().map(|(key, value)| (key, value.value)).collect();
+        for (key, pending) in own {
+            match pending {
+                WritePending::Put(value, _) => {
+                    merged.insert(key, value.clone());
+                }
+                WritePending::Deleted => {
+                    merged.remove(&key);
+                }
+            }
+        }
+        self.ranges.push(ReadRange { run, tag, lower, upper });
+        Ok(merged.into_iter().collect())
+    }
+}
+
+/// The key-value pairs of a run, inside a transaction.
+#[derive(Debug)]
+pub struct TxKv<'t, 'r> {
+    tx: &'t mut Transaction<'r>,
+    run: RunId,
+}
+
+impl TxKv<'_, '_> {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::Expired`].
+    pub fn get(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        self.tx.get_own(self.run, Tag::Kv, key.as_ref())
+    }
+
+    /// Puts a value.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::Value`], [`Error::TooLong`].
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Value>) -> Result<()> {
+        self.tx.put(self.run, Tag::Kv, key.as_ref(), value.into(), Condition::Any)
+    }
+
+    /// Deletes a key; says whether it was there.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::Expired`].
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.tx.delete(self.run, Tag::Kv, key.as_ref())
+    }
+
+    /// All pairs whose key starts with `prefix`; a pair that another transaction adds or removes there is a conflict.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::Expired`].
+    pub fn list(&mut self, prefix: impl AsRef<[u8]>) -> Result<Vec<(KeyBytes, Value)>> {
+        let (lower, upper) = crate::kv::prefix_bounds(prefix.as_ref());
+        self.tx.scan(self.run, Tag::Kv, lower, upper)
+    }
+
+    /// All pairs in a range of keys.
+    ///
+    /// # Errors
+    /// As [`TxKv::list`].
+    pub fn range<K: AsRef<[u8]>>(&mut self, keys: impl RangeBounds<K>) -> Result<Vec<(KeyBytes, Value)>> {
+        let (lower, upper) = crate::kv::key_bounds(&keys);
+        self.tx.scan(self.run, Tag::Kv, lower, upper)
+    }
+}
+
+/// The event log of a run, inside a transaction.
+#[derive(Debug)]
+pub struct TxEvents<'t, 'r> {
+    tx: &'t mut Transaction<'r>,
+    run: RunId,
+}
+
+impl TxEvents<'_, '_> {
+    /// Appends an event at the commit, which gives it its number.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Value`].
+    pub fn append(&mut self, kind: impl AsRef<str>, payload: impl Into<Value>) -> Result<()> {
+        self.append_draft(&EventDraft::new(kind.as_ref(), payload))
+    }
+
+    /// Appends an event with a stream or a time of its own.
+    ///
+    /// # Errors
+    /// As [`TxEvents::append`].
+    pub fn append_draft(&mut self, draft: &EventDraft) -> Result<()> {
+        let mut body = Vec::new();
+        draft.pack(&mut body)?;
+        self.tx.note_op()?;
+        self.tx.writes.push(self.run, Write::Append { body });
+        Ok(())
+    }
+
+    /// A committed event; those of this transaction have no number yet.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`crate::SnapshotError::Expired`].
+    pub fn read(&mut self, sequence: u64) -> Result<Option<Event>> {
+        let run = self.tx.run;
+        let stored = self.tx.get(self.run, Tag::Event, &event::event_key(sequence))?;
+        stored.map(|stored| run.events().unpack(sequence, &stored)).transpose()
+    }
+}
+
+/// The state cells of a run, inside a transaction.
+#[derive(Debug)]
+pub struct TxState<'t, 'r> {
+    tx: &'t mut Transaction<'r>,
+    run: RunId,
+}
+
+impl TxState<'_, '_> {
+    /// The cell's value.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::Expired`].
+    pub fn read(&mut self, cell: impl AsRef<str>) -> Result<Option<Value>> {
+        self.tx.get_own(self.run, Tag::State, cell.as_ref().as_bytes())
+    }
+
+    /// Sets a cell.
+    ///
+    /// # Errors
+    /// [`Error::Value`], [`Error::TooLong`].
+    pub fn set(&mut self, cell: impl AsRef<str>, value: impl Into<Value>) -> Result<()> {
+        self.tx.put(self.run, Tag::State, cell.as_ref().as_bytes(), value.into(), Condition::Any)
+    }
+
+    /// Sets a cell that is at this version when the transaction commits.
+    ///
+    /// # Errors
+    /// As [`TxState::set`]; the commit fails with [`WriteError::ConditionFailed`] where it is not.
+    pub fn cas(&mut self, cell: impl AsRef<str>, expected: Version, value: impl Into<Value>) -> Result<()> {
+        self.tx.put(
+            self.run,
+            Tag::State,
+            cell.as_ref().as_bytes(),
+            value.into(),
+            Condition::Version(expected),
+        )
+    }
+
+    /// Deletes a cell; says whether it was there.
+    ///
+    /// # Errors
+    /// [`crate::SnapshotError::Expired`].
+    pub fn delete(&mut self, cell: impl AsRef<str>) -> Result<bool> {
+        self.tx.delete(self.run, Tag::State, cell.as_ref().as_bytes())
+    }
+}
+
+/// Refuses a pair that cannot be stored.
+pub(crate) fn check_pair(key: &[u8], value: &Value) -> Result<()> {
+    in_mem_engine::check_key(key)?;
+    value.check()?;
+    Ok(())
+}
+
+/// Waits a little before the next try, the longer the more tries there were; jittered, so that two that met once do not
+/// meet again.
+pub(crate) fn back_off(attempt: usize) {
+    const LONGEST_MICROS: u64 = 1_000;
+    if attempt <= 2 {
+        std::thread::yield_now();
+        return;
+    }
+    let most = (1u64 << attempt.min(10)).min(LONGEST_MICROS);
+    std::thread::sleep(Duration::from_micros(fastrand::u64(1..=most)));
+}

@@ -1,0 +1,141 @@
+//! What a first user does: write, read, end, reopen.
+
+use std::time::Duration;
+
+use in_mem::{Database, Durability, Error, Execution, RunStatus, Value, WriteError};
+
+fn modes() -> Vec<(Option<Durability>, Execution)> {
+    let mut all = Vec::new();
+    for durability in [None, Some(Durability::buffered()), Some(Durability::Strict)] {
+        for execution in [Execution::Inline, Execution::Pinned] {
+            all.push((durability, execution));
+        }
+    }
+    all
+}
+
+fn with_each(test: impl Fn(&dyn Fn() -> Database, bool)) {
+    for (durability, execution) in modes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || {
+            let builder = Database::builder().shards(2).execution(execution).segment_bytes(1 << 20);
+            match durability {
+                None => builder.durability(Durability::InMemory).open(),
+                Some(durability) => builder.path(dir.path()).durability(durability).open(),
+            }
+            .expect("opens")
+        };
+        test(&open, durability.is_some());
+    }
+}
+
+#[test]
+fn what_is_written_is_read_and_survives_reopening() {
+    with_each(|open, durable| {
+        let db = open();
+        let run = db.begin_run("first").expect("begins");
+        run.kv().put("a", 1).expect("puts");
+        run.kv().put("b", "two").expect("puts");
+        run.kv().put("c", vec![3u8; 100]).expect("puts");
+        assert!(run.kv().delete("a").expect("deletes"));
+        assert!(!run.kv().delete("a").expect("deletes"));
+        assert_eq!(run.events().append("note", "hello").expect("appends"), 0);
+        assert_eq!(run.events().append("note", 2).expect("appends"), 1);
+        assert_eq!(run.kv().increment("n", 5).expect("counts"), 5);
+        assert_eq!(
+            run.kv().put_async("d", 4).expect("begins").wait().expect("puts").0,
+            db.run(run.id()).unwrap().kv().get_versioned("d").unwrap().unwrap().version.0
+        );
+        let child = run.child("child").expect("a parent").begin().expect("begins");
+        run.transaction(|tx| {
+            let b = tx.kv().get("b")?;
+            tx.kv().put("seen", b.is_some())?;
+            tx.kv_of(&child).put("from", "parent")?;
+            tx.events().append("tx", 1)?;
+            tx.state().set("cell", 7)?;
+            Ok(())
+        })
+        .expect("commits");
+        run.end(RunStatus::Completed).expect("ends");
+        let refused = run.kv().put("late", 1);
+        assert!(matches!(refused, Err(Error::Write(WriteError::RunEnded { .. }))), "{refused:?}");
+        let check = |db: &Database| {
+            let run = db.run(run.id()).expect("is there");
+            assert_eq!(run.kv().get("a").expect("reads"), None);
+            assert_eq!(run.kv().get("b").expect("reads"), Some(Value::from("two")));
+            assert_eq!(run.kv().get("seen").expect("reads"), Some(Value::from(true)));
+            assert_eq!(db.run(child.id()).unwrap().kv().get("from").unwrap(), Some(Value::from("parent")));
+            let keys: Vec<_> =
+                run.kv().keys("").expect("lists").iter().map(|k| k.as_str().unwrap().to_owned()).collect();
+            assert_eq!(keys, ["b", "c", "d", "n", "seen"]);
+            assert_eq!(run.events().len().expect("counts"), 3);
+            let kinds: Vec<_> = run.events().range(..).unwrap().iter().map(|e| e.kind.to_string()).collect();
+            assert_eq!(kinds, ["note", "note", "tx"]);
+            assert_eq!(run.status().expect("is there"), RunStatus::Completed);
+            assert_eq!(run.state().read("cell").unwrap().unwrap().value, Value::from(7));
+            assert_eq!(db.runs().list().unwrap().len(), 2);
+            assert_eq!(db.runs().status(RunStatus::Completed).count().unwrap(), 1);
+            let info = run.info().unwrap();
+            assert_eq!(
+                (info.kv.entries, info.events.entries, info.state.entries, info.children),
+                (5, 3, 1, 1)
+            );
+        };
+        check(&db);
+        if durable {
+            db.close().expect("closes");
+            assert!(matches!(run.kv().get("b"), Err(Error::Closed)));
+            let db = open();
+            check(&db);
+            assert_eq!(db.runs().orphaned().list().unwrap().len(), 1);
+            db.resume(child.id()).expect("resumes").kv().put("on", 1).expect("goes on");
+            assert_eq!(db.runs().orphaned().list().unwrap().len(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_value_with_a_time_to_live_goes_when_it_is_over() {
+    let clock = in_mem::ManualClock::new(in_mem::Timestamp(1_000_000));
+    let db = Database::builder()
+        .durability(Durability::InMemory)
+        .clock(std::sync::Arc::new(clock.clone()))
+        .background(false)
+        .shards(1)
+        .open()
+        .expect("opens");
+    let run = db.begin_run("ttl").expect("begins");
+    run.kv().put_with_ttl("k", 1, Duration::from_secs(1)).expect("puts");
+    assert!(run.kv().exists("k").expect("reads"));
+    clock.advance(1_000_000);
+    assert!(!run.kv().exists("k").expect("reads"));
+    assert_eq!(run.info().unwrap().kv.entries, 1, "still held");
+    db.step().expect("steps");
+    assert_eq!(run.info().unwrap().kv.entries, 0, "deleted");
+}
+
+#[test]
+fn transitions_of_many_threads_lose_nothing() {
+    with_each(|open, _| {
+        let db = open();
+        let run = db.begin_run("count").expect("begins");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        run.state()
+                            .transition("n", |n| Ok(n.and_then(Value::as_i64).unwrap_or(0) + 1))
+                            .expect("counts");
+                        run.transaction(|tx| {
+                            let n = tx.kv().get("n")?.and_then(|v| v.as_i64()).unwrap_or(0);
+                            tx.kv().put("n", n + 1)
+                        })
+                        .expect("commits");
+                    }
+                });
+            }
+        });
+        assert_eq!(run.state().read("n").unwrap().unwrap().value, Value::from(200));
+        assert_eq!(run.kv().get("n").unwrap(), Some(Value::from(200)));
+    });
+}

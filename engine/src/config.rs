@@ -1,0 +1,72 @@
+//! The settings of an engine.
+
+use std::sync::Arc;
+
+use in_mem_shard::clock::{Clock, SystemClock};
+use in_mem_shard::turn::Execution;
+use in_mem_wal::Storage;
+
+use crate::durability::Durability;
+use crate::error::OpenError;
+use crate::pinning::Pinning;
+use crate::routing::MAX_SHARDS;
+
+/// The settings of an engine.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// When a commit is acknowledged.
+    pub durability: Durability,
+    /// How many shards; `None`: what the database on disk has, or one for each core this process may use.
+    pub shards: Option<usize>,
+    /// Whether home threads are pinned.
+    pub pinning: Pinning,
+    /// Where commands are executed.
+    pub execution: Execution,
+    /// How many commands may wait at a shard.
+    pub inbox_capacity: usize,
+    /// How large a log segment is, in bytes.
+    pub segment_bytes: u64,
+    /// How much memory snapshots may hold back, in bytes per shard.
+    pub snapshot_limit_bytes: usize,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where files lie; `None`: on the file system.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// Whether there are home threads.
+    pub background: bool,
+    /// The seed of the index's hash; `None`: random. It decides no order that anyone sees.
+    pub hash_seed: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            shards: None,
+            pinning: Pinning::default(),
+            execution: Execution::default(),
+            inbox_capacity: 1_024,
+            segment_bytes: 16 << 20,
+            snapshot_limit_bytes: 1 << 30,
+            clock: Arc::new(SystemClock),
+            storage: None,
+            background: true,
+            hash_seed: None,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let refuse = |setting, reason: String| Err(OpenError::Setting { setting, reason });
+        if let Some(shards) = self.shards
+            && !(1..=MAX_SHARDS).contains(&shards)
+        {
+            return refuse("shards", format!("{shards} is not between 1 and {MAX_SHARDS}"));
+        }
+        if self.inbox_capacity == 0 {
+            return refuse("inbox_capacity", "at least one command has to fit".to_owned());
+        }
+        Ok(())
+    }
+}

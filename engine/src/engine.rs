@@ -1,0 +1,528 @@
+//! The coordinator: every shard's turn and reader, and which run goes where.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
+use in_mem_shard::Actor;
+use in_mem_shard::clock::Clock;
+use in_mem_shard::core::command::{
+    Command, CommitRequest, Committed, CoreStats, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
+};
+use in_mem_shard::core::error::{Condition, WriteError};
+use in_mem_shard::core::event::ChainHead;
+use in_mem_shard::core::{PAGE_LIMIT, RunCursor, compare_runs};
+use in_mem_shard::index::{IndexReader, KeyRef};
+use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
+use serde::{Deserialize, Serialize};
+
+use crate::durability::Durability;
+use crate::error::{Error, SnapshotError};
+use crate::pending::PendingReply;
+use crate::routing::shard_of;
+use crate::snapshot::Snapshot;
+
+/// One shard, as the coordinator knows it.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    pub(crate) turn: Shard<Actor>,
+    pub(crate) reader: IndexReader,
+}
+
+/// A database's engine. Every method may be called from any thread.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) durability: Durability,
+    pub(crate) snapshot_limit_bytes: usize,
+    pub(crate) path: Option<PathBuf>,
+    /// Why shards are not pinned to cores, where they are not.
+    pub(crate) unpinned: Option<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) closed: AtomicBool,
+}
+
+/// A page of runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunPage {
+    /// The runs, in order.
+    pub runs: Vec<RunInfo>,
+    /// Where the next page starts; `None`: there is none.
+    pub next: Option<RunCursor>,
+    /// How many match in all, where that was asked for.
+    pub total: Option<u64>,
+}
+
+/// What one shard counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStats {
+    /// Its number.
+    pub shard: usize,
+    /// What its core counts.
+    pub core: CoreStats,
+    /// Turns that callers ran themselves.
+    pub turns_inline: u64,
+    /// Turns of the home thread.
+    pub turns_home: u64,
+    /// Syncs of the log.
+    pub syncs: u64,
+    /// Commands waiting.
+    pub waiting: u64,
+}
+
+/// What a database counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Where it lies, if not in memory only.
+    pub path: Option<PathBuf>,
+    /// When a commit is acknowledged.
+    pub durability: Durability,
+    /// Why the shards' threads are not pinned to cores, where they are not.
+    pub unpinned: Option<String>,
+    /// What opening it had to say: a torn tail cut off, runs re-routed.
+    pub notes: Vec<String>,
+    /// Each shard.
+    pub shards: Vec<ShardStats>,
+}
+
+/// Refuses a key that cannot be stored.
+///
+/// # Errors
+/// [`KeyError::TooLong`].
+#[inline]
+pub fn check_key(key: &[u8]) -> Result<(), KeyError> {
+    if key.len() <= limits::MAX_KEY_BYTES { Ok(()) } else { KeyBytes::new(key).check() }
+}
+
+/// The error for a reply of another kind than the command has: a refusal, said as it is.
+pub fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Refused(error) => refused(error),
+        _ => Error::Internal { what: "a shard answered with another kind of reply than the command has" },
+    }
+}
+
+fn refused(error: WriteError) -> Error {
+    match error {
+        WriteError::UnknownRun { run } => Error::UnknownRun { run },
+        WriteError::Key(error) => Error::Key(error),
+        WriteError::Value(error) => Error::Value(error),
+        error => Error::Write(error),
+    }
+}
+
+/// What a turn's error means to a caller.
+pub(crate) fn call_error(error: CallError, limit: Option<Duration>) -> Error {
+    match error {
+        CallError::Busy => Error::Busy,
+        CallError::Closed | CallError::Taken => Error::Closed,
+        CallError::Reentrant => Error::Reentrant,
+        CallError::Poisoned => Error::Poisoned { reason: "a command panicked".to_owned() },
+        CallError::OutcomeUnknown => {
+            Error::OutcomeUnknown { reason: "its sync failed; `stats` says more".to_owned() }
+        }
+        CallError::TimedOut => Error::Deadline(limit.unwrap_or_default()),
+        _ => Error::Internal { what: "a turn failed in a way this version does not know" },
+    }
+}
+
+impl Engine {
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The shard that owns the run.
+    #[inline]
+    pub fn shard_of(&self, run: RunId) -> usize {
+        shard_of(run, self.shards.len())
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Where it lies, if not in memory only.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.path.as_deref()
+    }
+
+    pub(crate) fn snapshot_limit_bytes(&self) -> usize {
+        self.snapshot_limit_bytes
+    }
+
+    #[inline]
+    fn handle(&self, run: RunId) -> &ShardHandle {
+        &self.shards[self.shard_of(run)]
+    }
+
+    /// Runs `here` as the shard if it is idle, or else sends the command that `send` makes.
+    #[inline]
+    fn run<R>(
+        &self,
+        shard: &ShardHandle,
+        mut here: impl FnMut(&mut Actor) -> (Result<R, WriteError>, Ticket),
+        send: impl FnOnce() -> Command,
+        read: impl FnOnce(Reply) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        match shard.turn.try_inline(&mut here) {
+            Ok((result, ticket)) => {
+                let result = result.map_err(refused)?;
+                if ticket != Ticket::NOW {
+                    shard.turn.wait_durable(ticket).map_err(|e| call_error(e, None))?;
+                }
+                Ok(result)
+            }
+            Err(NotInline(_)) => read(self.call(shard, send())?),
+        }
+    }
+
+    fn call(&self, shard: &ShardHandle, command: Command) -> Result<Reply, Error> {
+        match shard.turn.call(command, None) {
+            Ok(Reply::Refused(error)) => Err(refused(error)),
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(call_error(error, None)),
+        }
+    }
+
+    /// The committed value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    #[inline]
+    pub fn get(&self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let shard = self.handle(run);
+        let hashed = shard.reader.hashed(shard.reader.run_hash(&run), KeyRef::new(run, tag, key));
+        match shard.reader.get_latest(&hashed, || self.now()) {
+            Ok(value) => Ok(value),
+            // More threads than reader slots: the shard looks for us.
+            Err(_) => match self.call(shard, Command::Get(Box::new(Key::new(run, tag, key))))? {
+                Reply::Value(value) => Ok(value),
+                other => Err(unexpected(other)),
+            },
+        }
+    }
+
+    /// Puts a value. Gives the version.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was changed, except where it says that this is not known.
+    #[inline]
+    pub fn put(
+        &self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        value: Value,
+        expires_at: Option<Timestamp>,
+        condition: Condition,
+    ) -> Result<Version, Error> {
+        check_key(key)?;
+        value.check()?;
+        // Whichever way the put goes, it takes the value with it.
+        let value = std::cell::Cell::new(value);
+        self.run(
+            self.handle(run),
+            |actor| {
+                let (result, ticket) = actor.put(run, tag, key, value.take(), expires_at, condition);
+                (result.map(|c| c.version), ticket)
+            },
+            || Command::Put { run, tag, key: KeyBytes::new(key), value: value.take(), expires_at, condition },
+            |reply| match reply {
+                Reply::Committed(committed) => Ok(committed.version),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Deletes a key; says whether it was there.
+    ///
+    /// # Errors
+    /// As [`Engine::put`].
+    pub fn delete(&self, run: RunId, tag: Tag, key: &[u8], condition: Condition) -> Result<bool, Error> {
+        check_key(key)?;
+        self.run(
+            self.handle(run),
+            |actor| {
+                let (result, ticket) = actor.delete(run, tag, key, condition);
+                (result.map(|(_, was_there)| was_there), ticket)
+            },
+            || Command::Delete { run, tag, key: KeyBytes::new(key), condition },
+            |reply| match reply {
+                Reply::Deleted(_, was_there) => Ok(was_there),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Appends an event (a body from [`crate::event::pack_body`]); gives its number.
+    ///
+    /// # Errors
+    /// As [`Engine::put`].
+    pub fn append(&self, run: RunId, body: &[u8]) -> Result<u64, Error> {
+        self.run(
+            self.handle(run),
+            |actor| {
+                let (result, ticket) = actor.append(run, body);
+                (result.map(|(_, sequence)| sequence), ticket)
+            },
+            || Command::Append { run, body: body.to_vec() },
+            |reply| match reply {
+                Reply::Appended(_, sequence) => Ok(sequence),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Counts an integer up; gives the sum.
+    ///
+    /// # Errors
+    /// As [`Engine::put`].
+    pub fn increment(&self, run: RunId, tag: Tag, key: &[u8], by: i64) -> Result<i64, Error> {
+        check_key(key)?;
+        self.run(
+            self.handle(run),
+            |actor| {
+                let (result, ticket) = actor.increment(run, tag, key, by);
+                (result.map(|(_, sum)| sum), ticket)
+            },
+            || Command::Increment { run, tag, key: KeyBytes::new(key), by },
+            |reply| match reply {
+                Reply::Counted(_, sum) => Ok(sum),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Makes a whole transaction, or nothing of it.
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`] where something it read has changed, and as [`Engine::put`].
+    pub fn commit(&self, request: CommitRequest) -> Result<Committed, Error> {
+        let shard = self.handle(request.run);
+        let request = std::cell::Cell::new(Some(request));
+        let taken = || request.take().unwrap_or_else(|| CommitRequest::new(RunId::from_bytes([0; 16])));
+        self.run(
+            shard,
+            |actor| actor.commit(taken()),
+            || Command::Commit(Box::new(taken())),
+            |reply| match reply {
+                Reply::Committed(committed) => Ok(committed),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Runs a closure on the shard that owns the run, as a transaction.
+    ///
+    /// # Errors
+    /// As [`Engine::put`]; the inner error is the closure's own.
+    #[allow(clippy::type_complexity, reason = "what a closure returns is its own")]
+    pub fn execute(
+        &self,
+        run: RunId,
+        closure: ShardClosure,
+    ) -> Result<Result<Box<dyn std::any::Any + Send>, Box<dyn std::any::Any + Send>>, Error> {
+        match self.call(self.handle(run), Command::Execute { run, closure })? {
+            Reply::Executed(_, result) => Ok(result),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Sends a command without waiting for its reply.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Closed`], [`Error::Reentrant`]; the command was not taken.
+    pub fn submit(&self, run: RunId, command: Command) -> Result<PendingReply, Error> {
+        let shard = self.handle(run);
+        let pending = shard.turn.submit(command, None).map_err(|error| call_error(error.into(), None))?;
+        Ok(PendingReply::new(pending))
+    }
+
+    /// One moment of the shard that the run lives on.
+    ///
+    /// # Errors
+    /// [`SnapshotError::TooMany`].
+    pub fn snapshot(&self, run: RunId) -> Result<Snapshot<'_>, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let shard = self.shard_of(run);
+        let pin =
+            self.shards[shard].reader.pin().map_err(|error| SnapshotError::TooMany { limit: error.limit })?;
+        Ok(Snapshot::new(self, pin, shard))
+    }
+
+    pub(crate) fn scan_page(&self, shard: usize, request: ScanRequest) -> Result<Page, Error> {
+        match self.call(&self.shards[shard], Command::Scan(Box::new(request)))? {
+            Reply::Page(page) => Ok(page),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// A page of runs over all shards.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn runs(&self, query: RunQuery) -> Result<RunPage, Error> {
+        let limit = query.limit.min(PAGE_LIMIT);
+        let mut page = RunPage::default();
+        for shard in &self.shards {
+            match self.call(shard, Command::Runs(Box::new(RunQuery { limit, ..query.clone() })))? {
+                Reply::Runs(runs, total) => {
+                    page.runs.extend(runs);
+                    if let Some(total) = total {
+                        *page.total.get_or_insert(0) += total;
+                    }
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+        page.runs.sort_by(|a, b| compare_runs(query.order, a, b));
+        let full = page.runs.len() >= limit;
+        page.runs.truncate(limit);
+        if full {
+            page.next = page.runs.last().map(|run| RunCursor { created: run.meta.created, id: run.id });
+        }
+        Ok(page)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn run_info(&self, run: RunId) -> Result<Option<RunInfo>, Error> {
+        match self.call(self.handle(run), Command::Run(run))? {
+            Reply::Run(info) => Ok(info.map(|info| *info)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The end of a run's event chain; `None`: there is no such run.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn chain(&self, run: RunId) -> Result<Option<ChainHead>, Error> {
+        match self.call(self.handle(run), Command::Chain(run))? {
+            Reply::Chain(head) => Ok(head),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Takes a run over that another process left at work.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`].
+    pub fn adopt(&self, run: RunId) -> Result<(), Error> {
+        self.call(self.handle(run), Command::Adopt(run)).map(|_| ())
+    }
+
+    /// What the shards count.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let mut shards = Vec::with_capacity(self.shards.len());
+        for (number, shard) in self.shards.iter().enumerate() {
+            let core = match self.call(shard, Command::Stats)? {
+                Reply::Stats(stats) => *stats,
+                other => return Err(unexpected(other)),
+            };
+            let TurnStats { turns_inline, turns_home, syncs, inbox_len, .. } = shard.turn.stats();
+            shards.push(ShardStats {
+                shard: number,
+                core,
+                turns_inline,
+                turns_home,
+                syncs,
+                waiting: inbox_len,
+            });
+        }
+        Ok(Stats {
+            path: self.path.clone(),
+            durability: self.durability,
+            unpinned: self.unpinned.clone(),
+            notes: self.notes.clone(),
+            shards,
+        })
+    }
+
+    /// Waits until readers see this version of the run's shard. In a log that waits for the disk, what a write met may not
+    /// be published yet; to try again before it is would meet it again.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] where the log failed.
+    pub fn wait_visible(&self, run: RunId, version: Version) -> Result<(), Error> {
+        let shard = self.handle(run);
+        if shard.reader.committed() < version {
+            shard.turn.wait_durable(Ticket(version.0)).map_err(|error| call_error(error, None))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was acknowledged is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] where a log failed.
+    pub fn sync(&self) -> Result<(), Error> {
+        for shard in &self.shards {
+            shard.turn.sync().map_err(|error| call_error(error, None))?;
+        }
+        Ok(())
+    }
+
+    /// Does one round of the home threads' work, where there are none.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] where a log failed.
+    pub fn step(&self) -> Result<(), Error> {
+        for shard in &self.shards {
+            while shard.turn.step().more {}
+            if shard.turn.has_sync_failed() {
+                return Err(call_error(CallError::OutcomeUnknown, None));
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        // Relaxed: a flag; what the close did is known through the turns.
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Closes every shard and its log. The first error is given; the others are closed all the same.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] the second time; otherwise what a log says.
+    pub fn close(&self) -> Result<(), Error> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::Closed);
+        }
+        let mut outcome = Ok(());
+        for shard in &self.shards {
+            let Ok(actor) = shard.turn.close() else { continue };
+            if let in_mem_shard::core::Log::Wal(log) = actor.into_core().into_log()
+                && let Err(error) = log.close()
+                && outcome.is_ok()
+            {
+                outcome = Err(Error::OutcomeUnknown { reason: error.to_string() });
+            }
+        }
+        outcome
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Nobody is left to tell of an error; `close` is for those who want to know.
+        let _ = self.close();
+    }
+}

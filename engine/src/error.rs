@@ -1,0 +1,212 @@
+//! Why the engine could not do what it was asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use in_mem_model::{KeyError, RunId, SerdeError, ValueError};
+use in_mem_shard::core::error::WriteError;
+use in_mem_shard::core::{LoadError, ReplayError};
+use in_mem_wal::LogError;
+
+/// Why a database could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The path is something else.
+    #[error("{} is not a directory; name a directory, or a path where there is nothing yet", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory belongs to something else.
+    #[error(
+        "{} holds files ({example}, ...) but no database; name an empty directory, or one that in-mem made",
+        path.display()
+    )]
+    NotADatabase {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files in it.
+        example: String,
+    },
+    /// Another process has it open.
+    #[error(
+        "{} is in use by process {}; close it there, or open another directory",
+        path.display(),
+        pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string())
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other process.
+        pid: Option<u32>,
+    },
+    /// A setting cannot be.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Runs are routed in a way that this version does not know.
+    #[error("{} routes its runs by `{found}`, this version knows `{known}`; open it with a newer in-mem", path.display())]
+    Routing {
+        /// The directory.
+        path: PathBuf,
+        /// What the manifest says.
+        found: String,
+        /// What this version knows.
+        known: &'static str,
+    },
+    /// The system refused.
+    #[error("{attempted} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        attempted: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// The log refused.
+    #[error(transparent)]
+    Log(Arc<LogError>),
+    /// A checkpoint's entry cannot be read.
+    #[error("{}: {source}; `in-mem salvage FROM TO` saves what can be read", path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: LoadError,
+    },
+    /// A record of the log cannot be applied.
+    #[error("shard {shard}: {source}; `in-mem salvage FROM TO` saves what can be read")]
+    Replay {
+        /// The shard.
+        shard: usize,
+        /// What is wrong.
+        source: ReplayError,
+    },
+    /// A thread could not be started, or did not answer.
+    #[error("shard {shard}: {reason}")]
+    Thread {
+        /// The shard.
+        shard: usize,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        Self::Log(Arc::new(error))
+    }
+}
+
+/// Why a snapshot cannot be had or used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// All slots are taken.
+    #[error("all {limit} snapshots are in use; drop one (a transaction holds one until it ends)")]
+    TooMany {
+        /// How many there may be at once, per shard.
+        limit: usize,
+    },
+    /// It held back more memory than is allowed, and was let go.
+    #[error(
+        "the snapshot was held while more than {limit_bytes} bytes were overwritten, and has expired; take a new one"
+    )]
+    Expired {
+        /// The limit.
+        limit_bytes: usize,
+    },
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The write was refused; nothing was changed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The database could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The snapshot cannot be had or used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// There is no such run.
+    #[error("run {run} is not known here; begin it, or check the id (`db.runs()` lists what there is)")]
+    UnknownRun {
+        /// The run.
+        run: RunId,
+    },
+    /// The key cannot be stored.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The value cannot be stored.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The shard's inbox is full.
+    #[error("the shard's inbox is full; wait for some of what was sent, or send less at once")]
+    Busy,
+    /// The time ran out before the shard answered; the command may still be carried out.
+    #[error("no answer within {0:?}; the command may still be carried out")]
+    Deadline(Duration),
+    /// The database is closed.
+    #[error("the database is closed")]
+    Closed,
+    /// A turn's holder called its own shard.
+    #[error("called from inside a closure that runs on the same shard; use the closure's own handle instead")]
+    Reentrant,
+    /// The log failed: whether the commit will be there after reopening is not known.
+    #[error(
+        "the log failed ({reason}); whether this commit survives is not known: reopen the database and look"
+    )]
+    OutcomeUnknown {
+        /// What failed.
+        reason: String,
+    },
+    /// The shard takes no more writes.
+    #[error("the shard takes no more writes since its log failed ({reason}); reopen the database to recover")]
+    Poisoned {
+        /// What failed.
+        reason: String,
+    },
+    /// Something is longer than it may be.
+    #[error("{what} is more than the {limit} that are allowed; see `in_mem::limits`")]
+    TooLong {
+        /// What is too long, and in which unit.
+        what: &'static str,
+        /// The limit, see [`in_mem_model::limits`].
+        limit: usize,
+    },
+    /// A value is not of the type that was asked for, or the other way round.
+    #[error(transparent)]
+    Serde(#[from] SerdeError),
+    /// The caller gave its transaction up.
+    #[error("given up: {reason}")]
+    Aborted {
+        /// Why.
+        reason: String,
+    },
+    /// A fault of in-mem itself.
+    #[error("{what}; this is a bug in in-mem, please report it")]
+    Internal {
+        /// What went wrong.
+        what: &'static str,
+    },
+    /// What is stored is not what this version writes.
+    #[error("{what} of run {run} cannot be read: {reason}")]
+    Malformed {
+        /// What it is.
+        what: &'static str,
+        /// Whose.
+        run: RunId,
+        /// What is wrong.
+        reason: String,
+    },
+}

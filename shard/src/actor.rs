@@ -1,0 +1,229 @@
+//! The core as a turn drives it: with a clock, and with a log that is synced outside the turn.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
+use in_mem_wal::{Spare, SyncJob};
+
+use crate::clock::Clock;
+use crate::core::ShardCore;
+use crate::core::command::{Command, CommitRequest, Committed, Reply};
+use crate::core::error::{Condition, WriteError};
+use crate::turn::{self, BackgroundJob, Maintenance, SyncFailed, Ticket};
+
+/// A spare is made when the active segment is full by one part in so many: a small database never makes one.
+const SPARE_AT: u64 = 4;
+
+/// A shard's core with what it needs of the world: the time, and the syncing of its log.
+#[derive(Debug)]
+pub struct Actor {
+    core: ShardCore,
+    clock: Arc<dyn Clock>,
+    /// What the sync under way covers.
+    syncing: Option<Version>,
+    /// So many unsynced bytes make the home thread sync before its time.
+    sync_bytes: u64,
+    /// The expiry that the home thread knows of.
+    known_expiry: Option<Timestamp>,
+    spares: Spares,
+}
+
+/// Segments that are made ahead of need, on the home thread, outside the turn.
+#[derive(Debug)]
+struct Spares {
+    /// The active segment that a spare was asked for, so that one is asked for once.
+    asked_for: Option<u64>,
+    made: (Sender<Spare>, Receiver<Spare>),
+}
+
+impl Actor {
+    /// Gives a core its clock. When `sync_bytes` wait for their sync, the home thread does not wait for its interval.
+    pub fn new(core: ShardCore, clock: Arc<dyn Clock>, sync_bytes: u64) -> Self {
+        let spares = Spares { asked_for: None, made: unbounded() };
+        Self { core, clock, syncing: None, sync_bytes, known_expiry: None, spares }
+    }
+
+    /// The core.
+    pub fn core(&self) -> &ShardCore {
+        &self.core
+    }
+
+    /// The core.
+    pub fn core_mut(&mut self) -> &mut ShardCore {
+        &mut self.core
+    }
+
+    /// Gives up the core, once no turn can run any more.
+    pub fn into_core(self) -> ShardCore {
+        self.core
+    }
+
+    /// When what has been installed so far may be told of.
+    #[inline]
+    pub fn ticket(&self) -> Ticket {
+        let version = self.core.version();
+        if self.core.published() < version { Ticket(version.0) } else { Ticket::NOW }
+    }
+
+    /// See [`ShardCore::put`].
+    #[inline]
+    #[allow(clippy::type_complexity, reason = "a result, and when it may be told")]
+    pub fn put(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        value: Value,
+        expires_at: Option<Timestamp>,
+        condition: Condition,
+    ) -> (Result<Committed, WriteError>, Ticket) {
+        let result = self.core.put(run, tag, key, value, expires_at, condition);
+        (result, self.ticket())
+    }
+
+    /// See [`ShardCore::delete`].
+    #[inline]
+    pub fn delete(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        condition: Condition,
+    ) -> (Result<(Committed, bool), WriteError>, Ticket) {
+        let result = self.core.delete(run, tag, key, condition);
+        (result, self.ticket())
+    }
+
+    /// See [`ShardCore::increment`].
+    #[inline]
+    pub fn increment(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        by: i64,
+    ) -> (Result<(Committed, i64), WriteError>, Ticket) {
+        let result = self.core.increment(run, tag, key, by);
+        (result, self.ticket())
+    }
+
+    /// See [`ShardCore::append`].
+    #[inline]
+    pub fn append(&mut self, run: RunId, body: &[u8]) -> (Result<(Committed, u64), WriteError>, Ticket) {
+        let result = self.core.append(run, body);
+        (result, self.ticket())
+    }
+
+    /// See [`ShardCore::commit`].
+    #[inline]
+    pub fn commit(&mut self, request: CommitRequest) -> (Result<Committed, WriteError>, Ticket) {
+        let result = self.core.commit(request);
+        (result, self.ticket())
+    }
+
+    /// Any command.
+    #[inline]
+    pub fn command(&mut self, command: Command) -> (Reply, Ticket) {
+        let reply = self.core.execute(command);
+        let ticket = match &reply {
+            // Told at once: it says nothing of what is not published.
+            Reply::Value(_) | Reply::Page(_) | Reply::Stats(_) | Reply::Refused(_) => Ticket(0),
+            _ => self.ticket(),
+        };
+        (reply, ticket)
+    }
+}
+
+impl turn::SyncJob for SyncJob {
+    fn run(&mut self) {
+        // The outcome stays in the job; `finish_sync` asks for it.
+        let _ = SyncJob::run(self);
+    }
+}
+
+impl turn::Core for Actor {
+    type Command = Command;
+    type Reply = Reply;
+    type SyncJob = SyncJob;
+
+    fn begin_turn(&mut self) {
+        self.core.set_now(self.clock.now());
+    }
+
+    fn execute(&mut self, command: Command) -> (Reply, Ticket) {
+        self.command(command)
+    }
+
+    fn end_turn(&mut self) {}
+
+    fn begin_sync(&mut self) -> Option<SyncJob> {
+        let through = self.core.version();
+        let job = self.core.log_mut().wal_mut()?.begin_sync()?;
+        self.syncing = Some(through);
+        Some(job)
+    }
+
+    fn finish_sync(&mut self, job: SyncJob) -> Result<Ticket, SyncFailed> {
+        let through = self.syncing.take().unwrap_or_default();
+        if let Some(log) = self.core.log_mut().wal_mut() {
+            log.finish_sync(job).map_err(|_| SyncFailed)?;
+        }
+        if self.core.log().waits_for_disk() {
+            self.core.publish(through);
+        }
+        Ok(Ticket(through.0))
+    }
+
+    fn maintain(&mut self, budget_ops: usize) -> Maintenance {
+        self.core.set_now(self.clock.now());
+        // A log that takes no deletes now will not take them at once: the keys stay due, and absent to readers.
+        let looked_at = self.core.expire(budget_ops).unwrap_or(0);
+        self.known_expiry = self.core.next_expiry();
+        if let Some(log) = self.core.log_mut().wal_mut() {
+            while let Ok(spare) = self.spares.made.1.try_recv() {
+                log.add_spare(spare);
+            }
+        }
+        let next = self.known_expiry.map(|at| at.duration_since(self.core.now()));
+        Maintenance { more: looked_at == budget_ops, next }
+    }
+
+    fn wants_home(&self) -> bool {
+        self.core.next_expiry().is_some_and(|next| self.known_expiry.is_none_or(|known| next < known))
+            || !self.spares.made.1.is_empty()
+            || self.wants_spare()
+            || self.wants_sync()
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.core.log().wal().is_some_and(|log| log.unsynced_bytes() >= self.sync_bytes)
+    }
+
+    fn background(&mut self) -> Option<BackgroundJob> {
+        if !self.wants_spare() {
+            return None;
+        }
+        let log = self.core.log_mut().wal_mut()?;
+        self.spares.asked_for = Some(log.position().segment);
+        let job = log.spare_job()?;
+        let made = self.spares.made.0.clone();
+        Some(Box::new(move || {
+            // Where it fails (no room), the writer tries for itself when it needs the segment, and has somebody to tell.
+            if let Ok(spare) = job.run() {
+                let _ = made.send(spare);
+            }
+        }))
+    }
+}
+
+impl Actor {
+    /// Whether the active segment is so full that the next one should be made.
+    fn wants_spare(&self) -> bool {
+        self.core.log().wal().is_some_and(|log| {
+            let position = log.position();
+            position.offset > log.config().segment_bytes / SPARE_AT
+                && self.spares.asked_for != Some(position.segment)
+        })
+    }
+}

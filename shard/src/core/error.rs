@@ -1,0 +1,150 @@
+//! Why a shard refused a command. A refusal leaves the shard as it was.
+
+use std::sync::Arc;
+
+use in_mem_model::{Key, KeyError, Kind, RunId, ValueError, Version};
+use in_mem_wal::LogError;
+
+use super::run_meta::RunStatus;
+
+/// Why a write was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// There is no such run.
+    #[error("run {run} is not known here; begin it, or check the id (`db.runs()` lists what there is)")]
+    UnknownRun {
+        /// The run that was asked for.
+        run: RunId,
+    },
+    /// The run has ended.
+    #[error("run {run} is {status}: an ended run is not written any more; begin a child or a fork of it")]
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        status: RunStatus,
+    },
+    /// A run with this id is there already.
+    #[error("run {run} is there already; open it with `db.run(id)`, or begin one with another id")]
+    RunExists {
+        /// The run.
+        run: RunId,
+    },
+    /// A run cannot go from one status to the other.
+    #[error("run {run} is {from} and cannot become {to}")]
+    InvalidStatus {
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        from: RunStatus,
+        /// Where it was to go.
+        to: RunStatus,
+    },
+    /// A condition of the write did not hold.
+    #[error("{key}: expected {expected}, found {}", found.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}")))]
+    ConditionFailed {
+        /// The key that was to be written.
+        key: Box<Key>,
+        /// What was asked for.
+        expected: Condition,
+        /// The version that is there, if any.
+        found: Option<Version>,
+    },
+    /// Something that the transaction read has changed since.
+    #[error(
+        "{key} was changed at version {found} after the transaction's snapshot at {snapshot}; run the transaction again"
+    )]
+    Conflict {
+        /// The key that changed.
+        key: Box<Key>,
+        /// What the transaction saw.
+        snapshot: Version,
+        /// The version that is there now.
+        found: Version,
+    },
+    /// The key holds something that cannot be counted up.
+    #[error("{key} holds {found}, not an integer that can be incremented")]
+    NotAnInteger {
+        /// The key.
+        key: Box<Key>,
+        /// The kind of value it holds.
+        found: Kind,
+    },
+    /// Adding would pass the limits of a 64-bit integer.
+    #[error("{key}: adding {by} would pass the limits of a 64-bit integer")]
+    Overflow {
+        /// The key.
+        key: Box<Key>,
+        /// What was to be added.
+        by: i64,
+    },
+    /// A run and the runs of its transaction lie on different shards.
+    #[error("run {run} is of another lineage than {with}; a transaction spans one run and its children only")]
+    OtherLineage {
+        /// The run of another lineage.
+        run: RunId,
+        /// The run of the transaction.
+        with: RunId,
+    },
+    /// A run was to be deleted in a transaction that writes other things, too.
+    #[error("run {run} can only be deleted by a transaction that does nothing else")]
+    DropNotAlone {
+        /// The run.
+        run: RunId,
+    },
+    /// The bytes handed over as an event are not one.
+    #[error("what was to be appended to run {run} is not a packed event")]
+    MalformedEvent {
+        /// The run.
+        run: RunId,
+    },
+    /// The transaction's closure panicked, or gave up.
+    #[error("the closure on run {run} panicked: {message}; nothing of it was kept")]
+    Panicked {
+        /// The run.
+        run: RunId,
+        /// What the panic said.
+        message: Arc<str>,
+    },
+    /// The key is not one that can be stored.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The value is not one that can be stored.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The log could not take the commit.
+    #[error("the log could not take the commit: {0}")]
+    Log(Arc<LogError>),
+}
+
+impl From<LogError> for WriteError {
+    fn from(error: LogError) -> Self {
+        Self::Log(Arc::new(error))
+    }
+}
+
+/// What a conditional write asks of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing: write whatever is there.
+    #[default]
+    Any,
+    /// That there is nothing.
+    Absent,
+    /// That there is something.
+    Present,
+    /// That this very version is there.
+    Version(Version),
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("anything"),
+            Self::Absent => f.write_str("nothing"),
+            Self::Present => f.write_str("something"),
+            Self::Version(v) => write!(f, "version {v}"),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Where a core's records go: nowhere, or to the shard's log; and from when on a commit may be shown.
+
+use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_wal::{Entry, LogError, Mode, ShardLog};
+
+/// A commit on one run.
+pub const COMMIT_KIND: u8 = 1;
+/// A commit on several runs of one lineage: whoever looks for one run's history has to look inside.
+pub const COMMIT_SEVERAL_KIND: u8 = 2;
+
+/// Where a core's records go.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one a shard, and never moved")]
+pub enum Log {
+    /// Nowhere: everything is lost with the process.
+    None,
+    /// To the shard's write-ahead log.
+    Wal(ShardLog),
+}
+
+impl Log {
+    pub(crate) fn append(
+        &mut self,
+        run: RunId,
+        version: Version,
+        at: Timestamp,
+        several_runs: bool,
+        payload: &[u8],
+    ) -> Result<(), LogError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Wal(log) => log
+                .append(Entry {
+                    kind: if several_runs { COMMIT_SEVERAL_KIND } else { COMMIT_KIND },
+                    skippable: false,
+                    run: *run.as_bytes(),
+                    version: version.0,
+                    timestamp: at.0,
+                    payload,
+                })
+                .map(|_| ()),
+        }
+    }
+
+    /// Whether a commit is shown and answered only when it is on the disk.
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self, Self::Wal(log) if log.config().mode == Mode::Strict)
+    }
+
+    /// Why the log takes no more records, where it does not.
+    pub fn poisoned(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Wal(log) => log.poisoned().map(str::to_owned),
+        }
+    }
+
+    /// The shard's write-ahead log, where there is one.
+    pub fn wal(&self) -> Option<&ShardLog> {
+        match self {
+            Self::None => None,
+            Self::Wal(log) => Some(log),
+        }
+    }
+
+    /// The shard's write-ahead log, where there is one.
+    pub fn wal_mut(&mut self) -> Option<&mut ShardLog> {
+        match self {
+            Self::None => None,
+            Self::Wal(log) => Some(log),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How a core gets its state back: a checkpoint's entries first, then the records of the log behind it, in order.
+
+use in_mem_model::codec::{self, Cursor, DecodeError};
+use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
+
+use super::ShardCore;
+use super::effect::{Effect, EffectReader};
+use super::run_meta::RunMeta;
+use super::run_state::RunState;
+
+/// A record of the log cannot be applied.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// Its payload is not what this version writes.
+    #[error("the record at version {version} of run {run} cannot be read: {source}")]
+    Payload {
+        /// The record's run.
+        run: RunId,
+        /// The record's version.
+        version: Version,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The versions of a log only grow.
+    #[error("the record at version {found} follows version {last}: the versions of a log only grow")]
+    Order {
+        /// The version before.
+        last: Version,
+        /// The version found.
+        found: Version,
+    },
+}
+
+/// A checkpoint's entry cannot be loaded.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("a checkpoint's entry cannot be read: {0}")]
+pub struct LoadError(#[from] DecodeError);
+
+/// One entry of a checkpoint: a key's value as of the checkpoint's version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointEntry<'a> {
+    /// Whose key.
+    pub run: RunId,
+    /// Of which primitive.
+    pub tag: Tag,
+    /// The user's key bytes.
+    pub key: &'a [u8],
+    /// The version that wrote it.
+    pub version: Version,
+    /// When that was.
+    pub timestamp: Timestamp,
+    /// When it stops being there.
+    pub expires_at: Option<Timestamp>,
+    /// The value.
+    pub value: Value,
+}
+
+impl CheckpointEntry<'_> {
+    /// Writes the entry behind what `out` holds.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.run.as_bytes());
+        out.push(self.tag as u8 | if self.expires_at.is_some() { 0x80 } else { 0 });
+        codec::put_varint(self.version.0, out);
+        out.extend_from_slice(&self.timestamp.0.to_le_bytes());
+        if let Some(at) = self.expires_at {
+            out.extend_from_slice(&at.0.to_le_bytes());
+        }
+        codec::put_bytes(self.key, out);
+        codec::encode_value(&self.value, out);
+    }
+}
+
+impl<'a> CheckpointEntry<'a> {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the bytes are not one.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut cursor = Cursor::new(bytes);
+        let run = RunId::from_bytes(cursor.array::<16>()?);
+        let head = cursor.u8()?;
+        let tag = Tag::try_from(head & 0x7f).map_err(|_| cursor.refuse("no entry has this type tag"))?;
+        let version = Version(cursor.varint()?);
+        let timestamp = Timestamp(i64::from_le_bytes(cursor.array::<8>()?));
+        let expires_at =
+            if head & 0x80 == 0 { None } else { Some(Timestamp(i64::from_le_bytes(cursor.array::<8>()?))) };
+        let key = cursor.bytes()?;
+        let value = cursor.value()?;
+        cursor.finish()?;
+        Ok(Self { run, tag, key, version, timestamp, expires_at, value })
+    }
+}
+
+impl ShardCore {
+    /// Loads one entry of a checkpoint. Entries may come in any order.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the bytes are not an entry.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let entry = CheckpointEntry::decode(bytes)?;
+        self.load_entry(entry);
+        Ok(())
+    }
+
+    /// Loads one entry that was read already.
+    pub fn load_entry(&mut self, entry: CheckpointEntry<'_>) {
+        let CheckpointEntry { run, tag, key, version, timestamp, expires_at, value } = entry;
+        self.now = timestamp;
+        // An entry may come before its run's own: then the run's state waits, under no name, for the meta to arrive.
+        self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
+        self.install(run, tag, key, version, Some(value), expires_at);
+    }
+
+    /// Says that a checkpoint is loaded whole: it stands at `version`, made at `now`.
+    pub fn loaded(&mut self, version: Version, now: Timestamp) {
+        self.version = self.version.max(version);
+        self.now = now;
+        self.publish(self.version);
+    }
+
+    /// Applies one record of the log.
+    ///
+    /// # Errors
+    /// [`ReplayError`] where it cannot be applied; the core must then not be used.
+    pub fn replay(
+        &mut self,
+        run: RunId,
+        version: Version,
+        timestamp: Timestamp,
+        payload: &[u8],
+    ) -> Result<(), ReplayError> {
+        if version <= self.version {
+            return Err(ReplayError::Order { last: self.version, found: version });
+        }
+        self.now = timestamp;
+        let mut effects = EffectReader::new(payload, run);
+        while let Some((run, effect)) =
+            effects.next().map_err(|source| ReplayError::Payload { run, version, source })?
+        {
+            match effect {
+                Effect::Put { tag, key, value, expires_at } => {
+                    self.install(run, tag, key, version, Some(value), expires_at);
+                }
+                Effect::Delete { tag, key } => self.install(run, tag, key, version, None, None),
+                Effect::DropRun => self.install_drop(run, version),
+            }
+        }
+        self.version = version;
+        self.publish(version);
+        Ok(())
+    }
+}

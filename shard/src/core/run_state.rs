@@ -1,0 +1,55 @@
+//! What a shard keeps at hand of each of its runs. Derived from the run's entries, and rebuilt from them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use in_mem_model::{Tag, Version};
+use rustc_hash::FxBuildHasher;
+
+use super::command::Usage;
+use super::event::ChainHead;
+use super::run_meta::RunMeta;
+
+/// How many events each named stream of a run holds.
+pub(crate) type Streams = HashMap<Arc<str>, u64, FxBuildHasher>;
+
+/// What a shard keeps at hand of a run.
+#[derive(Debug)]
+pub(crate) struct RunState {
+    pub(crate) meta: Box<RunMeta>,
+    /// Per primitive, in the order of the tags.
+    pub(crate) usage: [Usage; 5],
+    pub(crate) chain: ChainHead,
+    /// Boxed: most runs have none.
+    pub(crate) streams: Option<Box<Streams>>,
+    pub(crate) last_version: Version,
+    /// Whether this process began the run or took it over.
+    pub(crate) adopted: bool,
+}
+
+impl RunState {
+    pub(crate) fn new(meta: RunMeta) -> Self {
+        Self {
+            meta: Box::new(meta),
+            usage: [Usage::default(); 5],
+            chain: ChainHead::default(),
+            streams: None,
+            last_version: Version(0),
+            adopted: false,
+        }
+    }
+
+    pub(crate) fn usage_mut(&mut self, tag: Tag) -> &mut Usage {
+        &mut self.usage[tag as usize - 1]
+    }
+
+    pub(crate) fn usage(&self, tag: Tag) -> Usage {
+        self.usage[tag as usize - 1]
+    }
+
+    /// Whether a process that is gone left the run at work.
+    pub(crate) fn orphaned(&self) -> bool {
+        use super::run_meta::RunStatus::{Created, Paused, Running};
+        !self.adopted && !self.meta.memory && matches!(self.meta.status, Created | Running | Paused)
+    }
+}
