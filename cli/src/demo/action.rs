@@ -23,6 +23,8 @@ pub enum Action {
     Search {
         /// The word.
         word: String,
+        /// Whether it counts only in comments.
+        in_comments: bool,
         /// The files to look in.
         files: Vec<String>,
     },
@@ -97,7 +99,9 @@ impl Action {
         match self {
             Action::List { dir } => json!({ "dir": dir }),
             Action::Read { file } => json!({ "file": file }),
-            Action::Search { word, files } => json!({ "word": word, "files": files.len() }),
+            Action::Search { word, in_comments, files } => {
+                json!({ "word": word, "in_comments": in_comments, "files": files.len() })
+            }
             Action::Answer { question } => json!({ "question": question }),
             Action::Finish => Value::Null,
         }
@@ -120,7 +124,7 @@ impl fmt::Display for Action {
         match self {
             Action::List { dir } => write!(f, "list {dir}"),
             Action::Read { file } => write!(f, "read {file}"),
-            Action::Search { word, files } => write!(f, "search {word} in {} files", files.len()),
+            Action::Search { word, files, .. } => write!(f, "search {word} in {} files", files.len()),
             Action::Answer { question } => write!(f, "answer {}", question.name()),
             Action::Finish => f.write_str("finish"),
         }

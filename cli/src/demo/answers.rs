@@ -50,8 +50,11 @@ fn overview(memory: &Memory) -> Value {
 }
 
 fn entry_points(memory: &Memory) -> Value {
-    let begins = memory.files.iter().filter(|(_, n)| n.entry_point);
+    let mut begins: Vec<_> = memory.files.iter().filter(|(_, n)| n.entry_point).collect();
+    let is_program = |path: &str| path.contains("main.") || path.contains("/bin/");
+    begins.sort_by_key(|(path, n)| (!is_program(path), Reverse(n.lines), *path));
     begins
+        .into_iter()
         .map(|(path, n)| json!({"file": path, "package": package_of(memory, path), "about": n.about, "lines": n.lines}))
         .collect()
 }
@@ -107,7 +110,21 @@ fn public_api(memory: &Memory) -> Value {
     packages
         .into_iter()
         .map(|(package, mut names)| {
-            names.sort();
+            let rank = |name: &String| {
+                let kinds = [
+                    "trait ",
+                    "interface ",
+                    "struct ",
+                    "class ",
+                    "enum ",
+                    "type ",
+                    "fn ",
+                    "def ",
+                    "function ",
+                ];
+                kinds.iter().position(|kind| name.starts_with(kind)).unwrap_or(kinds.len())
+            };
+            names.sort_by(|a, b| (rank(a), a).cmp(&(rank(b), b)));
             names.dedup();
             let count = names.len();
             names.truncate(MAX_NAMES);

@@ -4,6 +4,10 @@
 pub const MAX_DIRS: usize = 80;
 /// Files the agent reads.
 pub const MAX_READS: usize = 180;
+/// Manifests among these that are read before anything else.
+pub const MAX_MANIFESTS: usize = 40;
+/// Readmes among these that are read before code.
+pub const MAX_READMES: usize = 10;
 /// Searches for who uses a public name.
 pub const MAX_NAME_SEARCHES: usize = 60;
 /// Searches for who uses a package of the tree.

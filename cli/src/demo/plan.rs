@@ -10,10 +10,12 @@ use super::{
 };
 
 /// What authors write where something is left to do.
-pub(super) const MARKERS: [&str; 7] = ["TODO", "FIXME", "HACK", "XXX", "todo", "unimplemented", "deprecated"];
+pub(super) const MARKERS: [&str; 4] = ["TODO", "FIXME", "HACK", "XXX"];
 
-/// A public name shorter than this says nothing when it is found again: there is a `new` everywhere.
-const MIN_NAME_CHARS: usize = 5;
+/// Whether finding a name again says that it was meant: there is a `new` and a `count` everywhere.
+fn is_telling(name: &str) -> bool {
+    name.chars().count() >= 5 && (name.contains('_') || name.starts_with(char::is_uppercase))
+}
 
 /// The next action and the reason for it, in words.
 ///
@@ -60,9 +62,13 @@ fn read(memory: &Memory) -> Option<(Action, String)> {
         .iter()
         .flat_map(|(dir, note)| note.files.iter().map(move |(n, size)| (join(dir, n), *size)));
     let unread = all.filter(|(path, _)| language(path).is_some() && !memory.files.contains_key(path));
+    let is_readme = |path: &str| name(path).eq_ignore_ascii_case("readme.md");
+    let few = |of: &dyn Fn(&str) -> bool, limit| memory.files.keys().filter(|p| of(p)).count() < limit;
+    // A tree of many packages must not use up all its reads on their manifests.
+    let (more_manifests, more_readmes) = (few(&is_manifest, MAX_MANIFESTS), few(&is_readme, MAX_READMES));
     let worth = |path: &str| match () {
-        () if is_manifest(path) => 0,
-        () if name(path).eq_ignore_ascii_case("readme.md") => 1,
+        () if is_manifest(path) && more_manifests => 0,
+        () if is_readme(path) && more_readmes => 1,
         () if is_entry_point(path) => 2,
         () if matches!(language(path), Some("Markdown" | "TOML")) => 4,
         () => 3,
@@ -94,16 +100,19 @@ fn search(memory: &Memory) -> Option<(Action, String)> {
     let new = |word: &str| !memory.searches.contains_key(word);
     if let Some(word) = MARKERS.into_iter().find(|w| new(w)) {
         return Some((
-            Action::Search { word: word.to_owned(), files },
+            Action::Search { word: word.to_owned(), in_comments: true, files },
             "authors mark what is left to do".to_owned(),
         ));
     }
     if let Some((package, word)) = package_words(memory).into_iter().find(|(_, word)| new(word)) {
-        return Some((Action::Search { word, files }, format!("who uses the package {package}?")));
+        return Some((
+            Action::Search { word, in_comments: false, files },
+            format!("who uses the package {package}?"),
+        ));
     }
     let word = name_words(memory).into_iter().find(|word| new(word))?;
     let why = format!("who uses the public name {word}?");
-    Some((Action::Search { word, files }, why))
+    Some((Action::Search { word, in_comments: false, files }, why))
 }
 
 /// The packages of the tree and the word each is known by in code.
@@ -125,8 +134,7 @@ pub(super) fn name_words(memory: &Memory) -> Vec<String> {
     let mut words = Vec::new();
     let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
     for (_, note) in files {
-        let names =
-            note.public.iter().filter(|i| i.kind != "mod" && i.name.chars().count() >= MIN_NAME_CHARS);
+        let names = note.public.iter().filter(|i| i.kind != "mod" && is_telling(&i.name));
         for item in names.take(NAMES_PER_FILE) {
             if words.len() == MAX_NAME_SEARCHES {
                 return words;

@@ -7,6 +7,8 @@ use crate::render::{Align, Screen, Table, Tone, human, text};
 
 /// Lines shown for each answer.
 const MAX_LINES: usize = 6;
+/// Packages shown.
+const MAX_PACKAGES: usize = 12;
 
 /// The answers as text: a paragraph for each question that is answered.
 pub fn report(memory: &Memory, screen: &Screen) -> String {
@@ -147,7 +149,8 @@ fn dependencies(answer: &Value) -> String {
         let own = if own.is_empty() { "nothing of this tree".to_owned() } else { own };
         format!("{} -> {own}; {outside} from outside\n", text::one_line(word(row, "package")))
     };
-    rows(answer).iter().map(line).collect()
+    let shown: String = rows(answer).iter().take(MAX_PACKAGES).map(line).collect();
+    shown + &and_more(rows(answer).len().saturating_sub(MAX_PACKAGES))
 }
 
 fn public_api(answer: &Value, screen: &Screen) -> String {
@@ -155,7 +158,7 @@ fn public_api(answer: &Value, screen: &Screen) -> String {
         return String::new();
     }
     let mut table = Table::new([("PACKAGE", Align::Left), ("NAMES", Align::Right), ("SOME", Align::Left)]);
-    for row in rows(answer) {
+    for row in rows(answer).iter().take(MAX_PACKAGES) {
         table.row([
             (Tone::Name, word(row, "package").to_owned()),
             (Tone::Plain, human::count(number(row, "names"))),

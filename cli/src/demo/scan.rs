@@ -87,7 +87,7 @@ fn about(text: &str, language: &str) -> String {
         "Markdown" | "Shell" | "TOML" => &["#"],
         _ => &["//", "/*", "*"],
     };
-    let said = text.lines().take(20).map(str::trim).find_map(|line| {
+    let said = text.lines().take(20).map(str::trim).filter(|line| !line.starts_with("#!")).find_map(|line| {
         let words = marks.iter().find_map(|mark| line.strip_prefix(mark))?;
         let words = words.trim_matches(|c: char| c.is_whitespace() || "#/*!\"'".contains(c));
         (!words.is_empty()).then_some(words)

@@ -129,7 +129,7 @@ impl Tools {
         match action {
             Action::List { dir } => self.list(dir),
             Action::Read { file } => self.read(file).map_or_else(ToolResult::Failed, ToolResult::Text),
-            Action::Search { word, files } => self.search(word, files),
+            Action::Search { word, in_comments, files } => self.search(word, *in_comments, files),
             Action::Answer { .. } | Action::Finish => ToolResult::Failed("is not a tool".to_owned()),
         }
     }
@@ -215,7 +215,7 @@ impl Tools {
         String::from_utf8(bytes).map_err(|_| "is not text".to_owned())
     }
 
-    fn search(&self, word: &str, files: &[String]) -> ToolResult {
+    fn search(&self, word: &str, in_comments: bool, files: &[String]) -> ToolResult {
         let mut places = Vec::new();
         let mut by_file = Vec::new();
         let mut bytes = 0;
@@ -229,7 +229,7 @@ impl Tools {
             let mut times = 0;
             if text.contains(word) {
                 for (index, line) in text.lines().enumerate() {
-                    let here = words_in(line, word);
+                    let here = words_in(if in_comments { comment(line) } else { line }, word);
                     if here > 0 && places.len() < MAX_SEARCH_PLACES {
                         let text = line.trim().chars().take(MAX_LINE_CHARS).collect();
                         places.push(Match { file: file.clone(), line: index + 1, text });
@@ -242,6 +242,16 @@ impl Tools {
             }
         }
         ToolResult::Matches { places, by_file, cut: false }
+    }
+}
+
+/// The comment on a line, as far as that can be told without knowing the language; empty where there is none.
+fn comment(line: &str) -> &str {
+    let begins = ["//", "/*", "# ", "-- "].iter().filter_map(|mark| line.find(mark)).min();
+    match begins {
+        Some(at) => &line[at..],
+        None if line.trim_start().starts_with('*') => line,
+        None => "",
     }
 }
 
@@ -266,6 +276,13 @@ mod tests {
         assert_eq!(words_in("put(put_all, Put, input, put)", "put"), 2);
         assert_eq!(words_in("", "put"), 0);
         assert_eq!(words_in("wörter örter", "örter"), 1);
+    }
+
+    #[test]
+    fn a_marker_counts_only_in_a_comment() {
+        assert_eq!(words_in(comment("let a = TODO; // FIXME: b"), "FIXME"), 1);
+        assert_eq!(words_in(comment("let a = TODO; // FIXME: b"), "TODO"), 0);
+        assert_eq!(words_in(comment("  * TODO c"), "TODO"), 1);
     }
 
     #[test]
