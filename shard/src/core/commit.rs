@@ -204,7 +204,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
-        for ReadKey { key } in &request.reads {
+        // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
+        let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
+        for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
             let found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
             if let Some(found) = found.filter(|found| *found > snapshot) {
                 self.counters.conflicts += 1;
