@@ -165,7 +165,7 @@ impl Reclaim {
                 // SAFETY: as above.
                 Some((_, Garbage::Entry(entry))) => unsafe { arena.free_entry(entry) },
                 // SAFETY: as above.
-                Some((_, Garbage::Table(retired))) => unsafe { retired.free() },
+                Some((_, Garbage::Table(retired))) => unsafe { retired.free(arena) },
                 None => return,
             }
         }
