@@ -421,10 +421,10 @@ impl TableWriter {
         if live <= slots / 2 {
             // Half of it is deleted marks.
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], depth, groups_log2) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2)) }
         } else if groups_log2 < SEGMENT_GROUPS_LOG2 || depth >= MAX_DIRECTORY_BITS {
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], depth, groups_log2 + 1) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2 + 1)) }
         } else {
             // SAFETY: passed on.
             unsafe { self.split(table, arena, hasher, hash, segment) }
@@ -449,7 +449,7 @@ impl TableWriter {
         }
     }
 
-    /// Replaces the segments around `hash` by one.
+    /// Replaces the segments around `hash` by one of a depth and size.
     unsafe fn rebuild(
         &mut self,
         table: &Table,
@@ -457,8 +457,7 @@ impl TableWriter {
         hasher: &Hasher,
         hash: u64,
         sources: &[*mut Segment],
-        depth: u32,
-        groups_log2: u32,
+        (depth, groups_log2): (u32, u32),
     ) -> usize {
         // SAFETY: passed on.
         unsafe { self.gather(hasher, sources) };
@@ -525,7 +524,7 @@ impl TableWriter {
                 return;
             }
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], depth, groups_log2 - 1) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2 - 1)) }
         } else {
             let sibling_hash = hash ^ 1 << (64 - SUBTABLE_BITS - depth);
             // SAFETY: the caller is the writer.
@@ -539,7 +538,14 @@ impl TableWriter {
             }
             // SAFETY: passed on; both halves are live.
             let moved = unsafe {
-                self.rebuild(table, arena, hasher, hash, &[segment, sibling], depth - 1, SEGMENT_GROUPS_LOG2)
+                self.rebuild(
+                    table,
+                    arena,
+                    hasher,
+                    hash,
+                    &[segment, sibling],
+                    (depth - 1, SEGMENT_GROUPS_LOG2),
+                )
             };
             self.shrink_directory(table, hash);
             moved
