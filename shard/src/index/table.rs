@@ -372,13 +372,14 @@ impl TableWriter {
         }
     }
 
-    /// Seven eighths: past that, searches get long.
+    /// Slots that may be filled: seven eighths. Past that, searches get long.
+    fn most_filled(groups_log2: u32) -> usize {
+        ((GROUP_SLOTS << groups_log2) * 7 / 8).max(1)
+    }
+
     unsafe fn is_full(segment: *mut Segment) -> bool {
         // SAFETY: live, says the caller.
-        unsafe {
-            let slots = GROUP_SLOTS << (*segment).groups_log2;
-            (*segment).counts.get().filled as usize >= (slots * 7 / 8).max(1)
-        }
+        unsafe { (*segment).counts.get().filled as usize >= Self::most_filled((*segment).groups_log2) }
     }
 
     /// Puts a node into the first free slot of its search. The segment has one.
@@ -417,9 +418,8 @@ impl TableWriter {
         // SAFETY: live, says the caller.
         let (depth, groups_log2, live) =
             unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
-        let slots = GROUP_SLOTS << groups_log2;
-        if live <= slots / 2 {
-            // Half of it is deleted marks.
+        if live <= Self::most_filled(groups_log2) / 2 {
+            // Half of what fills it is deleted marks.
             // SAFETY: passed on.
             unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2)) }
         } else if groups_log2 < SEGMENT_GROUPS_LOG2 || depth >= MAX_DIRECTORY_BITS {
