@@ -127,3 +127,24 @@ fn deletion_beside_a_get() {
         other.join().unwrap();
     });
 }
+
+/// An old snapshot makes the writer unlink versions inside the chain: a get that has just learned of such a version must
+/// not go on with it.
+#[test]
+fn a_get_beside_pruning() {
+    model(|| {
+        let mut bed = Bed::new();
+        bed.commit(&[(0, Some(1))]);
+        let reader = bed.writer.reader();
+        let old = reader.pin().unwrap();
+        bed.commit(&[(0, Some(2))]);
+        let other = loom::thread::spawn(move || {
+            set_thread_number(1);
+            assert!(get(&reader, 0).unwrap() >= 2, "went back behind a commit that was over before the get began");
+        });
+        bed.commit(&[(0, Some(3))]);
+        bed.writer.collect();
+        other.join().unwrap();
+        assert_eq!(read(&old, 0), Some(1));
+    });
+}
