@@ -300,10 +300,10 @@ fn growth(size: usize) {
         let (mut slowest, mut over_20_us) = (0, 0);
         let keys: Vec<[u8; 16]> = (0..size).map(key_of).collect();
         let total = nanos(size, || {
-            for i in 0..size {
+            for (i, key) in keys.iter().enumerate() {
                 let number = (i as u128).to_be_bytes();
                 let value = Arc::from([1_u8; 100]);
-                bench.put(if ascending { &number } else { &keys[i] }, value);
+                bench.put(if ascending { &number } else { key }, value);
             }
         });
         // Once more with a clock, for the tail.

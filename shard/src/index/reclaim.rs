@@ -65,6 +65,8 @@ pub(super) struct Reclaim {
     pub(super) unlink: Vec<*mut Entry>,
     /// Bytes of superseded versions that somebody holds.
     pub(super) held_bytes: usize,
+    /// Those of them that are unlinked, and wait for traversals only.
+    limbo_bytes: usize,
     pub(super) snapshot_bytes_limit: usize,
     pub(super) expired_pins: usize,
     installs: usize,
@@ -90,6 +92,7 @@ impl Reclaim {
             versions: Vec::new(),
             unlink: Vec::new(),
             held_bytes: 0,
+            limbo_bytes: 0,
             snapshot_bytes_limit,
             expired_pins: 0,
             installs: 0,
@@ -159,13 +162,15 @@ impl Reclaim {
                 // SAFETY: unlinked while `stamp` was pending. Every traversal is at `stamp` or later; it learned of that
                 // version by an Acquire of a publication after the unlinking, so it cannot have come here.
                 Some((_, Garbage::Node(node))) => unsafe {
-                    self.held_bytes -= weight(node);
+                    let bytes = weight(node);
+                    self.held_bytes -= bytes;
+                    self.limbo_bytes -= bytes;
                     arena.free_node(node);
                 },
                 // SAFETY: as above.
                 Some((_, Garbage::Entry(entry))) => unsafe { arena.free_entry(entry) },
                 // SAFETY: as above.
-                Some((_, Garbage::Table(retired))) => unsafe { retired.free() },
+                Some((_, Garbage::Table(retired))) => unsafe { retired.free(arena) },
                 None => return,
             }
         }
@@ -245,6 +250,8 @@ impl Reclaim {
             Holder::Nobody => {
                 // SAFETY: linked, as above.
                 unsafe { unlink_after(newer.unwrap_or_else(|| newer_of(held.node)), held.node) };
+                // SAFETY: unlinked, not freed.
+                self.limbo_bytes += unsafe { weight(held.node) };
                 self.limbo.push_back((stamp(committed), Garbage::Node(held.node)));
             }
         }
@@ -296,7 +303,9 @@ impl Reclaim {
         // SAFETY: unlinked, not freed.
         let head = unsafe { Entry::head(entry) };
         // SAFETY: as above.
-        self.held_bytes += unsafe { weight(head) };
+        let bytes = unsafe { weight(head) };
+        self.held_bytes += bytes;
+        self.limbo_bytes += bytes;
         self.limbo.push_back((stamp(committed), Garbage::Node(head)));
         self.limbo.push_back((stamp(committed), Garbage::Entry(entry)));
     }
@@ -315,7 +324,7 @@ impl Reclaim {
         let horizon = self.versions.last().copied().unwrap_or(0);
         let held_by_pins =
             scan.oldest_pin < horizon && self.recheck.is_empty() && !self.held_by_registration.is_empty();
-        if self.held_bytes > self.snapshot_bytes_limit && held_by_pins {
+        if self.held_bytes - self.limbo_bytes > self.snapshot_bytes_limit && held_by_pins {
             self.expired_pins += epoch.expire(scan.oldest_pin);
         }
     }

@@ -131,9 +131,9 @@ pub struct IndexStats {
     pub keys: usize,
     /// Versions in memory.
     pub versions: usize,
-    /// Bytes of slabs for versions and keys; they are reused, and given back when the index is dropped.
+    /// Bytes of slabs for versions, keys and table; they are reused, and given back when the index is dropped.
     pub slab_bytes: usize,
-    /// Bytes of the table's segments and directories.
+    /// Bytes of the table's segments, which are part of the slabs, and directories.
     pub table_bytes: usize,
     /// Bytes of the order.
     pub order_bytes: usize,
@@ -179,9 +179,10 @@ impl IndexWriter {
     /// An empty index.
     #[must_use]
     pub fn new(config: IndexConfig) -> Self {
+        let mut arena = Arena::new();
         Self {
-            shared: Arc::new(Shared::new(config.hash_seed)),
-            arena: Some(Arena::new()),
+            shared: Arc::new(Shared::new(config.hash_seed, &mut arena)),
+            arena: Some(arena),
             table: TableWriter::new(),
             order: Order::new(),
             reclaim: Reclaim::new(config.snapshot_bytes_limit),
@@ -297,7 +298,7 @@ impl IndexWriter {
             (*node).write(|body| *body = new);
             (*node).prev.store(ptr::null_mut(), Ordering::Relaxed);
         }
-        self.table.insert(&self.shared.table, &self.shared.hasher, key.hash, node);
+        self.table.insert(&self.shared.table, arena, &self.shared.hasher, key.hash, node);
         self.retire_table_parts();
         // SAFETY: the entry stays live until `unlink` takes it out.
         unsafe { self.order.insert(&key.key, entry) };
@@ -354,7 +355,8 @@ impl IndexWriter {
         let found = self.find(&hashed);
         debug_assert!(found.is_some_and(|found| found.entry == entry), "a linked entry is in the table");
         let Some(found) = found else { return };
-        self.table.remove(&self.shared.table, &self.shared.hasher, hashed.hash, &found);
+        let arena = self.arena.as_mut().expect("taken by drop only");
+        self.table.remove(&self.shared.table, arena, &self.shared.hasher, hashed.hash, &found);
         self.order.remove(&key, entry);
         self.reclaim.bury(entry, self.shared.epoch.committed());
         self.keys -= 1;
@@ -437,7 +439,7 @@ impl IndexWriter {
         IndexStats {
             keys: self.keys,
             versions: arena.live_nodes,
-            slab_bytes: arena.mapped_bytes,
+            slab_bytes: arena.bytes(),
             table_bytes: self.table.bytes,
             order_bytes: self.order.bytes(),
             held_bytes: self.reclaim.held_bytes,
