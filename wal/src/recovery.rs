@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use crate::end_of_log::{EndCase, Verdict};
 use crate::error::{ApplyError, LogError};
+use crate::limits::PREFAULT_MAX_BYTES;
 use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
 use crate::lsn::Lsn;
 use crate::record::{RecordView, kind};
 use crate::scan::{Found, Link, Walk, is_zero, offset_after, survey, tail_copy, walk};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
 use crate::spare::{Spare, make};
-use crate::storage::{OpenMode, Storage, write_atomically};
+use crate::storage::{Mapped, OpenMode, Storage, write_atomically};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,6 +306,15 @@ impl Repair<'_> {
             }
         }
         Ok((spares, newest + 1))
+    }
+
+    fn map(&self, segment: &Found, header: SegmentHeader) -> Result<Option<Box<dyn Mapped>>, LogError> {
+        Ok(match self.config.mode {
+            Mode::Buffered => {
+                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
+            }
+            Mode::Strict => None,
+        })
     }
 
     fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {

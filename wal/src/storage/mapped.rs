@@ -23,10 +23,7 @@ impl Region {
         if file.metadata()?.len() < len as u64 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than the mapping"));
         }
-        let region = Region { map: MmapOptions::new().len(len).map_raw(file)? };
-        // Page faults are taken here, outside the shard's turn.
-        region.prefault(0, len as u64);
-        Ok(region)
+        Ok(Region { map: MmapOptions::new().len(len).map_raw(file)? })
     }
 
     fn range(&self, offset: u64, bytes: u64) -> Option<(usize, usize)> {
