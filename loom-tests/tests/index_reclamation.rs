@@ -140,7 +140,10 @@ fn a_get_beside_pruning() {
         bed.commit(&[(0, Some(2))]);
         let other = loom::thread::spawn(move || {
             set_thread_number(1);
-            assert!(get(&reader, 0).unwrap() >= 2, "went back behind a commit that was over before the get began");
+            assert!(
+                get(&reader, 0).unwrap() >= 2,
+                "went back behind a commit that was over before the get began"
+            );
         });
         bed.commit(&[(0, Some(3))]);
         bed.writer.collect();

@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each model uses its part")]
 
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
-use in_mem_shard::index::{HashedKey, IndexConfig, IndexReader, IndexWriter, KeyRef, Pin, ReadError, set_thread_number};
+use in_mem_shard::index::{
+    HashedKey, IndexConfig, IndexReader, IndexWriter, KeyRef, Pin, ReadError, set_thread_number,
+};
 
 pub const RUN: RunId = RunId::from_bytes([0; 16]);
 const USERS: [[u8; 1]; 8] = [[0], [1], [2], [3], [4], [5], [6], [7]];

@@ -476,9 +476,11 @@ impl ShardCore {
             Tag::Event => self.note_event(run, user, value.as_ref()),
             Tag::Kv | Tag::State | Tag::Trace => {}
         }
-        let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);
-        self.index.install(&hashed, version, self.now, expires_at, value);
+        let mut replaced = None;
+        self.index.install_over(&hashed, version, self.now, expires_at, value, |superseded| {
+            replaced = superseded.value.map(codec::encoded_len);
+        });
         let Some(state) = self.runs.get_mut(&run) else { return };
         state.last_version = state.last_version.max(version);
         let usage = state.usage_mut(tag);

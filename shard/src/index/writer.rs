@@ -251,6 +251,21 @@ impl IndexWriter {
         expires_at: Option<Timestamp>,
         value: Option<Value>,
     ) -> bool {
+        self.install_over(key, version, timestamp, expires_at, value, |_| {})
+    }
+
+    /// As [`IndexWriter::install`], and shows the version that is superseded, if there is one: the key is looked up once
+    /// for both.
+    #[inline]
+    pub fn install_over(
+        &mut self,
+        key: &HashedKey<'_>,
+        version: Version,
+        timestamp: Timestamp,
+        expires_at: Option<Timestamp>,
+        value: Option<Value>,
+        superseded: impl FnOnce(NodeView<'_>),
+    ) -> bool {
         let found = self.find(key);
         if found.is_none() && value.is_none() {
             return false;
@@ -275,6 +290,8 @@ impl IndexWriter {
         // SAFETY: linked.
         let newest = unsafe { (*found.node).read(|body| body.version) };
         assert!(newest < version.0, "version {} of a key that has version {newest} already", version.0);
+        // SAFETY: linked, and not freed while `self` is borrowed.
+        superseded(NodeView::new(unsafe { (*found.node).read(|body| &*ptr::from_ref(body)) }));
         // SAFETY: the node is ours alone until it is linked. The links are Relaxed: the table's Release comes after them.
         unsafe {
             (*node).write(|body| {
