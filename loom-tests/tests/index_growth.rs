@@ -56,3 +56,25 @@ fn a_snapshot_beside_a_split() {
         other.join().unwrap();
     });
 }
+
+/// A deleted key's segment is merged with its sibling while the sibling is read.
+#[test]
+fn a_get_beside_a_merge() {
+    model(|| {
+        let mut bed = Bed::new();
+        bed.commit(&[(0, Some(1)), (1, Some(1))]);
+        let reader = bed.writer.reader();
+        bed.commit(&[(1, None)]);
+        let before = bed.writer.stats().table_bytes;
+        let other = loom::thread::spawn(move || {
+            set_thread_number(1);
+            assert_eq!(get(&reader, 0), Some(1));
+        });
+        bed.writer.collect();
+        bed.commit(&[]);
+        bed.writer.collect();
+        other.join().unwrap();
+        bed.writer.collect();
+        assert!(bed.writer.stats().table_bytes < before, "with the reader gone at the latest, the halves are merged");
+    });
+}

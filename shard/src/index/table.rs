@@ -317,9 +317,11 @@ impl TableWriter {
     /// Makes `node` the newest version of a key that is in the table.
     #[inline]
     pub(super) fn update(&mut self, found: &Found, hash: u64, node: *mut Node) {
-        // SAFETY: only the writer retires segments, and it has not since it found this one. Release pairs with the Acquire
-        // of readers: they see the node as it was written.
-        unsafe { (*found.slot).store(tagged(node, fingerprint(hash)), Ordering::Release) };
+        // Only the writer retires segments, and it has not since it found this one. Release pairs with the Acquire of
+        // readers: they see the node as it was written.
+        let order = if cfg!(inmem_mutant = "relaxed_slot") { Ordering::Relaxed } else { Ordering::Release };
+        // SAFETY: the slot is live.
+        unsafe { (*found.slot).store(tagged(node, fingerprint(hash)), order) };
     }
 
     /// Adds a key that is not in the table.
@@ -516,7 +518,7 @@ impl TableWriter {
         let (depth, groups_log2, live) =
             unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
         let slots = GROUP_SLOTS << groups_log2;
-        if live >= slots / 4 {
+        if live >= (slots / 4).max(1) {
             return;
         }
         let moved = if depth == 0 {
@@ -566,7 +568,12 @@ impl TableWriter {
             // filled.
             unsafe {
                 let word = tagged(segment, groups_log2 as u16);
-                (*directory.add(index)).segment.store(word, Ordering::Release);
+                let order = if cfg!(inmem_mutant = "relaxed_segment") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                };
+                (*directory.add(index)).segment.store(word, order);
             }
         }
     }

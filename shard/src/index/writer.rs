@@ -345,19 +345,25 @@ impl IndexWriter {
         Version(self.shared.epoch.committed())
     }
 
-    /// Collects if enough has been published since the last time. To be called once a turn.
+    /// Frees a little of what nobody can see any more, and looks at who reads what if enough has been published since the
+    /// last time. To be called after every commit, or at least once a turn.
     #[inline]
     pub fn maintain(&mut self) {
+        self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
         if self.commits_since_collect >= COLLECT_INTERVAL_COMMITS {
-            self.collect();
+            self.collect_some(true);
         }
     }
 
     /// Frees what nobody can see any more, in a bounded number of steps.
     pub fn collect(&mut self) {
+        self.collect_some(false);
+    }
+
+    fn collect_some(&mut self, lazy: bool) {
         self.commits_since_collect = 0;
         let arena = self.arena.as_mut().expect("taken by drop only");
-        self.reclaim.collect(&self.shared.epoch, arena);
+        self.reclaim.collect(&self.shared.epoch, arena, lazy);
         while let Some(entry) = self.reclaim.unlink.pop() {
             self.unlink(entry);
         }
