@@ -87,11 +87,7 @@ fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, model: &mut Model, seed: u
                     }
                 }
             }
-            17 => {
-                if log.mark().is_err() {
-                    return;
-                }
-            }
+            17 if log.mark().is_err() => return,
             18 if job.is_none() => {
                 if log.sync().is_err() {
                     return;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::*;
 use in_mem_wal::storage::sim::SECTOR_BYTES;
@@ -54,7 +54,7 @@ fn refused(disk: &SimDisk, want: &[Got], what: &dyn Fn() -> String) -> bool {
     }
 }
 
-fn last_used(disk: &SimDisk, path: &PathBuf) -> usize {
+fn last_used(disk: &SimDisk, path: &Path) -> usize {
     disk.contents(path).expect("there").iter().rposition(|b| *b != 0).expect("used") + 1
 }
 
