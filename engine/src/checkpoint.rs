@@ -133,8 +133,7 @@ impl<'s> Held<'s> {
         };
         let mut after = None;
         loop {
-            let (marks, next) =
-                self.handle.maintain(move |core| core.checkpoint_runs(after, ROWS_A_PAGE))?;
+            let (marks, next) = self.handle.maintain(move |core| core.checkpoint_runs(after, ROWS_A_PAGE))?;
             for (run, last) in marks {
                 mark(run, last)?;
             }
@@ -294,8 +293,9 @@ impl Checkpointer {
 
     fn is_meant(&self, shard: usize, which: Which) -> Result<bool, Error> {
         let last = self.books()[shard].last.map_or(Version(0), |last| last.version);
-        let (version, log_bytes) = self.shards[shard]
-            .maintain(|core| (core.published(), core.log().wal().map_or(0, in_mem_wal::ShardLog::log_bytes)))?;
+        let (version, log_bytes) = self.shards[shard].maintain(|core| {
+            (core.published(), core.log().wal().map_or(0, in_mem_wal::ShardLog::log_bytes))
+        })?;
         Ok(version > last
             && match which {
                 Which::Changed => true,
@@ -340,11 +340,8 @@ impl Checkpointer {
     fn let_go(&self, shard: usize, dir: &std::path::Path, covers: in_mem_wal::Lsn) -> Result<u64, Error> {
         let failed = |error: LogError| Error::Checkpoint { shard, reason: error.to_string() };
         prune_checkpoints(&*self.storage, dir, 1).map_err(failed)?;
-        let disposal = if self.keep_history {
-            Disposal::Archive(dir.join(ARCHIVE))
-        } else {
-            Disposal::Recycle
-        };
+        let disposal =
+            if self.keep_history { Disposal::Archive(dir.join(ARCHIVE)) } else { Disposal::Recycle };
         let handle = &self.shards[shard];
         let job = handle.maintain(move |core| {
             core.log_mut().wal_mut().and_then(|log| log.release_before(covers.next(), disposal))

@@ -1,8 +1,8 @@
 //! The coordinator: every shard's turn and reader, and which run goes where.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
@@ -64,6 +64,10 @@ pub struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpointer: Arc<Checkpointer>,
+    /// The seed of its logs' salts; none in memory.
+    pub(crate) salt_seed: Option<u64>,
+    /// Whether its storage is the system's own.
+    pub(crate) on_file_system: bool,
     pub(crate) worker: Mutex<Option<Worker>>,
     /// Held until the database is closed.
     pub(crate) lock: Mutex<Option<DirLock>>,

@@ -30,6 +30,14 @@ pub enum OpenError {
         /// One of the files in it.
         example: String,
     },
+    /// There is something already where a new database is to be.
+    #[error("{} holds files already ({example}, ...); name an empty directory, or a path where there is nothing yet", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files in it.
+        example: String,
+    },
     /// Another process has it open.
     #[error(
         "{} is in use by process {}; close it there, or open another directory",

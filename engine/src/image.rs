@@ -62,8 +62,12 @@ impl ImageWriter {
             bytes += writer.bytes();
             writer.finish()?;
             // Small: it holds nothing, and the next segment is as large as the settings say.
-            let config =
-                in_mem_wal::Config { segment_bytes: MIN_SEGMENT_BYTES, mode: Mode::Strict, shard, create: true };
+            let config = in_mem_wal::Config {
+                segment_bytes: MIN_SEGMENT_BYTES,
+                mode: Mode::Strict,
+                shard,
+                create: true,
+            };
             let (log, _) =
                 ShardLog::recover(self.storage.clone(), dir, config, self.seed, None, &mut |_| Ok(()))?;
             log.close()?;

@@ -1,6 +1,8 @@
 //! The coordinator of in-mem: opens and recovers a database, routes every command to the shard that owns its run, merges
 //! what only all shards together can say.
 
+pub mod admin;
+mod backup;
 mod checkpoint;
 mod config;
 mod durability;
@@ -14,6 +16,7 @@ mod progress;
 mod routing;
 mod snapshot;
 
+pub use backup::BackupReport;
 pub use checkpoint::CheckpointStats;
 pub use config::Config;
 pub use durability::Durability;

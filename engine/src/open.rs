@@ -18,7 +18,7 @@ use crate::pinning;
 
 pub(crate) mod directory;
 pub(crate) mod recovery;
-mod reshard;
+pub(crate) mod reshard;
 mod start;
 
 use directory::Directory;
@@ -45,7 +45,8 @@ impl Engine {
     pub fn open(path: &Path, config: Config) -> Result<Self, Error> {
         config.check()?;
         if config.durability == Durability::InMemory {
-            let reason = "a database in a directory is Buffered or Strict; one in memory has no path".to_owned();
+            let reason =
+                "a database in a directory is Buffered or Strict; one in memory has no path".to_owned();
             return Err(OpenError::Setting { setting: "durability", reason }.into());
         }
         let storage: Arc<dyn Storage> = config.storage.clone().unwrap_or_else(|| Arc::new(DiskStorage));

@@ -74,7 +74,8 @@ pub(crate) fn read_manifest(storage: &dyn Storage, path: &Path) -> Result<Option
         }
         return Ok(manifest);
     }
-    let stranger = |name: &&String| !BEFORE_MANIFEST.contains(&name.as_str()) && generation_of(name).is_none();
+    let stranger =
+        |name: &&String| !BEFORE_MANIFEST.contains(&name.as_str()) && generation_of(name).is_none();
     if let Some(example) = names.iter().find(stranger) {
         return Err(OpenError::NotADatabase { path: path.to_owned(), example: example.clone() });
     }

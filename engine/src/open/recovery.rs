@@ -202,7 +202,8 @@ fn stand_in(
     } else if report.last_lsn < newest {
         format!("the log ends at record {}, the checkpoint covered through {newest}", report.last_lsn)
     } else {
-        let from = covers.map_or_else(|| "the log alone".to_owned(), |covers| format!("the one at record {covers}"));
+        let from =
+            covers.map_or_else(|| "the log alone".to_owned(), |covers| format!("the one at record {covers}"));
         return Ok(format!(
             "shard {}: {damage}; nothing is lost: opened from {from}, with the log behind it; write a new checkpoint",
             place.shard

@@ -72,16 +72,24 @@ pub(crate) fn start(
         shards.push(ShardHandle { turn, reader });
     }
     let shards: Arc<[ShardHandle]> = shards.into();
-    let checkpointer =
-        Arc::new(Checkpointer::new(&config, shards.clone(), storage.clone(), directory.as_ref(), loaded_from));
+    let checkpointer = Arc::new(Checkpointer::new(
+        &config,
+        shards.clone(),
+        storage.clone(),
+        directory.as_ref(),
+        loaded_from,
+    ));
     let by_itself = config.checkpoint_interval.is_some() || config.checkpoint_log_bytes.is_some();
     let worker = if directory.is_some() && config.background && by_itself {
         let started = Worker::start(checkpointer.clone(), config.checkpoint_interval, wakes);
-        let failed = |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
+        let failed =
+            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
         Some(started.map_err(failed)?)
     } else {
         None
     };
+    let salt_seed = directory.as_ref().map(|directory| directory.manifest.salt_seed);
+    let on_file_system = config.storage.is_none();
     let (path, lock) = directory.map_or((None, None), |directory| (Some(directory.path), directory.lock));
     Ok(Engine {
         shards,
@@ -94,6 +102,8 @@ pub(crate) fn start(
         notes,
         closed: AtomicBool::new(false),
         checkpointer,
+        salt_seed,
+        on_file_system,
         worker: Mutex::new(worker),
         lock: Mutex::new(lock),
     })

@@ -170,6 +170,18 @@ impl ShardCore {
         }
     }
 
+    /// Loads one item, unless its key holds something newer already; says whether it did. For salvage, where items and
+    /// records do not come in order.
+    pub fn load_newer(&mut self, item: CheckpointItem<'_>) -> bool {
+        if let CheckpointItem::Entry(entry) = &item
+            && self.head(entry.run, entry.tag, entry.key).is_some_and(|head| head.version >= entry.version)
+        {
+            return false;
+        }
+        self.load_item(item);
+        true
+    }
+
     /// Loads one entry that was read already.
     pub fn load_entry(&mut self, entry: CheckpointEntry<'_>) {
         let CheckpointEntry { run, tag, key, version, timestamp, expires_at, value } = entry;
