@@ -38,11 +38,13 @@ mod transaction;
 
 pub use begin::BeginRun;
 pub use builder::Builder;
-pub use database::{Database, Stats};
+pub use database::{BackupReport, CheckpointStats, Database, ShardStats, Stats};
 pub use events::{EventDraft, EventIter, Events};
+/// What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
+pub use in_mem_engine::admin;
 pub use in_mem_engine::{
-    Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning, RunCursor,
-    RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
+    Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning, RecoveryPhase,
+    RecoveryProgress, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,

@@ -482,7 +482,10 @@ impl ShardCore {
             replaced = superseded.value.map(codec::encoded_len);
         });
         let Some(state) = self.runs.get_mut(&run) else { return };
-        state.last_version = state.last_version.max(version);
+        if version > state.last_version {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
+            state.last_version = version;
+        }
         let usage = state.usage_mut(tag);
         if let Some(bytes) = added {
             usage.entries += 1;
@@ -538,6 +541,7 @@ impl ShardCore {
             self.index.install(&hashed, version, self.now, None, None);
         }
         if let Some(state) = self.runs.remove(&run) {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
         }
     }
@@ -556,6 +560,7 @@ impl ShardCore {
         debug_assert!(version <= self.version);
         if version > self.published {
             self.published = version;
+            self.last_versions.published(version);
             self.index.publish(version);
             self.index.maintain();
         }
