@@ -75,6 +75,9 @@ fn a_get_beside_a_merge() {
         bed.writer.collect();
         other.join().unwrap();
         bed.writer.collect();
-        assert!(bed.writer.stats().table_bytes < before, "with the reader gone at the latest, the halves are merged");
+        assert!(
+            bed.writer.stats().table_bytes < before,
+            "with the reader gone at the latest, the halves are merged"
+        );
     });
 }
