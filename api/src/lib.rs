@@ -41,8 +41,8 @@ pub use builder::Builder;
 pub use database::{Database, Stats};
 pub use events::{EventDraft, EventIter, Events};
 pub use in_mem_engine::{
-    Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning, RunCursor,
-    RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
+    ChainHead, Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning,
+    RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
