@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use in_mem::{KeyBytes, Run, RunInfo, Value};
+use in_mem::{KeyBytes, Run, RunInfo, Span, SpanTree, Value};
 use serde_json::json;
 
 use super::{
     Failure, find, open, print,
     runs::{indented, inner, status_word, took},
+    store,
 };
 use crate::{
     args::{Common, ShowArgs},
-    render::{Align, Screen, Table, Tone, human, text},
+    render::{Align, Screen, SpanNode, Table, Tone, human, span_tree, text},
 };
 
 /// Lines of each part that are shown without `--all`.
@@ -23,6 +24,7 @@ const MAX_PREVIEW_CHARS: usize = 200;
 struct Page {
     info: RunInfo,
     chain: in_mem::ChainHead,
+    trace: SpanTree,
     state: Vec<(KeyBytes, Value)>,
     kv: Vec<(KeyBytes, Value)>,
 }
@@ -30,7 +32,8 @@ struct Page {
 impl Page {
     fn of(run: &Run) -> Result<Page, Failure> {
         let state = run.state().list("")?.into_iter().map(|(key, cell)| (key, cell.value)).collect();
-        Ok(Page { info: run.info()?, chain: run.events().head()?, state, kv: run.kv().list("")? })
+        let (trace, kv) = (run.traces().tree()?, run.kv().list("")?);
+        Ok(Page { info: run.info()?, chain: run.events().head()?, trace, state, kv })
     }
 
     fn json(&self) -> serde_json::Value {
@@ -39,6 +42,7 @@ impl Page {
         };
         let mut page = json!(self.info);
         page["event_chain"] = json!({"len": self.chain.len, "hash": hex(&self.chain.hash)});
+        page["spans"] = self.trace.nodes.iter().map(|node| json!(node.span)).collect();
         page["cells"] = pairs(&self.state).into();
         page["pairs"] = pairs(&self.kv).into();
         page
@@ -47,6 +51,16 @@ impl Page {
     fn text(&self, all: bool, screen: &Screen) -> String {
         let limit = if all { usize::MAX } else { MAX_LINES };
         let mut out = head(&self.info, &self.chain, screen);
+        if !self.trace.nodes.is_empty() {
+            out.push('\n');
+            out.push_str(&screen.paint(Tone::Heading, "Trace"));
+            out.push('\n');
+            let nodes = &self.trace.nodes[..self.trace.nodes.len().min(limit)];
+            let untimed = store::is_imported(&self.info) && !times_kept(&self.trace);
+            let nodes: Vec<SpanNode> = nodes.iter().map(|node| span_node(&node.span, untimed)).collect();
+            out.push_str(&indented(&span_tree(&nodes, &inner(screen))));
+            and_more(self.trace.nodes.len().saturating_sub(limit), &mut out, screen);
+        }
         let parts = [
             ("Metadata", metadata(&self.info)),
             ("State cells", self.state.clone()),
@@ -136,6 +150,39 @@ fn head(info: &RunInfo, chain: &in_mem::ChainHead, screen: &Screen) -> String {
         line("chain", format!("{}…", &hex(&chain.hash)[..16]));
     }
     out
+}
+
+/// Whether the source of an imported run had any times: else every span has the time of the import, which says nothing.
+fn times_kept(trace: &SpanTree) -> bool {
+    trace.nodes.iter().any(|node| {
+        let head = &node.span.head;
+        head.end != Some(head.start)
+    })
+}
+
+fn span_node(span: &Span, untimed: bool) -> SpanNode {
+    let head = &span.head;
+    let mut details: Vec<String> = Vec::new();
+    details.extend(head.message.as_deref().map(str::to_owned));
+    details.extend(head.model.as_deref().filter(|model| **model != *head.name).map(str::to_owned));
+    if let (Some(input), Some(output)) = (head.input_tokens, head.output_tokens) {
+        details.push(format!("{} → {} tokens", human::count(input), human::count(output)));
+    }
+    details.extend(head.cost_usd.filter(|cost| *cost > 0.0).map(human::usd));
+    let took = head.end.map(|end| end.0 - head.start.0);
+    SpanNode {
+        id: span.id.to_string(),
+        parent: head.parent.as_deref().map(str::to_owned),
+        kind: head.kind.as_str().to_owned(),
+        name: head.name.to_string(),
+        status: match head.end {
+            None => "running".to_owned(),
+            Some(_) => head.status.as_str().to_owned(),
+        },
+        start: Some(head.start.0),
+        duration: took.filter(|_| !untimed),
+        detail: details.join(", "),
+    }
 }
 
 fn metadata(info: &RunInfo) -> Vec<(KeyBytes, Value)> {

@@ -1,13 +1,13 @@
 //! Writing an imported run into the database.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use in_mem::{
-    Database, Error, EventDraft, Result, RunId, RunInfo, RunStatus, Timestamp, Transaction, Value,
+    Database, Error, EventDraft, Result, RunId, RunInfo, RunStatus, SpanDraft, SpanStatus, Timestamp, Transaction, Value,
     WriteError, limits,
 };
 
-use crate::import::{ImportedRun, ImportedStatus};
+use crate::import::{ImportedRun, ImportedSpan, ImportedStatus, SpanStatus as ImportedSpanStatus};
 
 /// Under this name the metadata say which run of which source it is.
 const SOURCE_ID: &str = "source.id";
@@ -48,7 +48,7 @@ pub(super) fn is_imported(info: &RunInfo) -> bool {
     matches!(&info.meta.metadata, Value::Object(metadata) if metadata.get(SOURCE_ID).is_some())
 }
 
-/// Writes the run: with its events, state, status and tags in one transaction, so that it is there whole or not at all
+/// Writes the run: with its events, trace, state, status and tags in one transaction, so that it is there whole or not at all
 /// whenever the process is killed.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn store(db: &Database, run: &ImportedRun) -> Result<Stored> {
     if let Some(there) = stored(db, run, id)? {
         return Ok(there);
     }
-    let name = fit_name(&run.name);
+    let name = fit(&run.name, limits::MAX_RUN_NAME_BYTES);
     let mut metadata: BTreeMap<&str, Value> =
         run.metadata.iter().map(|(key, value)| (key.as_str(), Value::from(value))).collect();
     metadata.insert(SOURCE_ID, Value::from(&run.source_id));
@@ -105,6 +105,14 @@ fn write(tx: &mut Transaction<'_>, run: &ImportedRun) -> Result<()> {
         }
         tx.events().append_draft(&draft)?;
     }
+    for span in &run.spans {
+        let draft = draft(span);
+        // A span of which the source knows when it began and not that it ended is still open there.
+        match span.start.is_some() && span.end.is_none() && span.duration.is_none() {
+            true => tx.traces().start(&draft)?,
+            false => tx.traces().record(&draft)?,
+        };
+    }
     for (key, value) in &run.state {
         tx.kv().put(key, value)?;
     }
@@ -119,9 +127,51 @@ fn write(tx: &mut Transaction<'_>, run: &ImportedRun) -> Result<()> {
     Ok(())
 }
 
-/// As much of the name as a run may have.
-fn fit_name(name: &str) -> &str {
-    &name[..name.floor_char_boundary(limits::MAX_RUN_NAME_BYTES)]
+fn draft(span: &ImportedSpan) -> SpanDraft {
+    let name = fit(&span.name, limits::MAX_SPAN_NAME_BYTES);
+    let mut draft = SpanDraft::new(span.kind.text(), name).id(span.id.as_str());
+    draft = draft.input(&span.input).output(&span.output);
+    if let Some(parent) = &span.parent {
+        draft = draft.parent(parent.as_str());
+    }
+    if let Some(start) = span.start {
+        draft = draft.start(Timestamp(start));
+    }
+    if let Some(end) = span.end {
+        draft = draft.end(Timestamp(end));
+    }
+    if let Some(took) = span.duration.and_then(|micros| u64::try_from(micros).ok()) {
+        draft = draft.took(Duration::from_micros(took));
+    }
+    draft = match &span.status {
+        ImportedSpanStatus::Ok => draft.status(SpanStatus::Ok),
+        ImportedSpanStatus::Failed(why) => draft.failed(why.as_str()),
+        ImportedSpanStatus::Unset => draft,
+    };
+    if let Some(model) = &span.model {
+        draft = draft.model(model.as_str());
+    }
+    if let Some(tokens) = span.input_tokens {
+        draft = draft.input_tokens(tokens);
+    }
+    if let Some(tokens) = span.output_tokens {
+        draft = draft.output_tokens(tokens);
+    }
+    if let Some(cost) = span.cost_usd {
+        draft = draft.cost_usd(cost);
+    }
+    for (key, value) in &span.attributes {
+        draft = draft.attribute(key.as_str(), value);
+    }
+    if name.len() < span.name.len() {
+        draft = draft.attribute(SOURCE_NAME, &span.name);
+    }
+    draft
+}
+
+/// As much of a name as may be stored.
+fn fit(name: &str, limit_bytes: usize) -> &str {
+    &name[..name.floor_char_boundary(limit_bytes)]
 }
 
 #[cfg(test)]
@@ -167,6 +217,7 @@ mod tests {
         assert_eq!(info.meta.name.len(), limits::MAX_RUN_NAME_BYTES);
         assert_eq!(info.events.entries, first.events.len() as u64);
         assert_eq!(info.kv.entries, first.state.len() as u64);
+        assert_eq!(info.traces.entries, first.spans.len() as u64);
     }
 
     #[test]

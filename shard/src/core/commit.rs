@@ -114,7 +114,7 @@ impl ShardCore {
         self.check_writable(run)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
         let state = &self.runs[&run];
-        let place = stream.map(|name| state.streams.as_ref().and_then(|s| s.get(name)).copied().unwrap_or(0));
+        let place = stream.map(|name| state.stream_len(name));
         let head = state.chain;
         let mut scratch = std::mem::take(&mut self.event_scratch);
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
@@ -320,8 +320,7 @@ impl ShardCore {
                 *reached += 1;
                 return *reached - 1;
             }
-            let place =
-                stored.and_then(|s| s.streams.as_ref()).and_then(|s| s.get(name)).copied().unwrap_or(0);
+            let place = stored.map_or(0, |state| state.stream_len(name));
             staged.streams.push((Arc::from(name), place + 1));
             place
         });
@@ -472,7 +471,15 @@ impl ShardCore {
         match tag {
             Tag::Run => self.note_meta(run, value.as_ref()),
             Tag::Event => self.note_event(run, user, value.as_ref()),
-            Tag::Kv | Tag::State | Tag::Trace => {}
+            Tag::Trace => {
+                if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
+                    spans.note(user, value.as_ref());
+                }
+            }
+            Tag::Kv | Tag::State => {}
+        }
+        if !self.watchers.is_empty() {
+            self.watchers.note(run, tag, user, version, value.as_ref());
         }
         let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);
@@ -516,8 +523,7 @@ impl ShardCore {
             state.chain = ChainHead { len: sequence + 1, hash };
         }
         if let Some((stream, place)) = event::stored_stream(rest) {
-            let reached = state.streams.get_or_insert_default().entry_ref(stream).or_insert(0);
-            *reached = (*reached).max(place + 1);
+            state.note_stream(stream, place, sequence);
         }
     }
 
@@ -536,6 +542,7 @@ impl ShardCore {
         if let Some(state) = self.runs.remove(&run) {
             self.run_index.remove(run, &state.meta);
         }
+        self.watchers.forget_run(run);
     }
 
     /// Shows the commit to readers, unless it waits for the disk.
@@ -554,6 +561,9 @@ impl ShardCore {
             self.published = version;
             self.index.publish(version);
             self.index.maintain();
+            if !self.watchers.is_empty() {
+                self.watchers.tell(version);
+            }
         }
     }
 }
