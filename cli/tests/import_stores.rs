@@ -19,19 +19,23 @@ struct Held {
     messages: u64,
     tool_calls: u64,
     events: u64,
+    spans: u64,
     statuses: BTreeMap<String, u64>,
 }
 
 /// Counts by reading everything, and holds it against what the runs say that they hold.
 fn held(db: &Path) -> Held {
     let db = Database::open(db).expect("opens");
-    let mut held = Held { runs: 0, messages: 0, tool_calls: 0, events: 0, statuses: BTreeMap::new() };
+    let mut held =
+        Held { runs: 0, messages: 0, tool_calls: 0, events: 0, spans: 0, statuses: BTreeMap::new() };
     for info in db.runs().list().expect("lists") {
         let run = db.run(info.id).expect("there");
         let events: Vec<_> = run.events().iter().map(|e| e.expect("sound")).collect();
         assert_eq!(info.events.entries, events.len() as u64);
         assert_eq!(run.events().len().expect("counts"), events.len() as u64);
         assert_eq!(info.kv.entries, run.kv().count("").expect("counts") as u64);
+        assert!(run.events().verify_chain().expect("checks").is_intact());
+        held.spans += run.traces().query().count().expect("counts");
         assert!(info.meta.status.is_ended(), "{}: nobody works on a recorded run", info.meta.name);
         held.runs += 1;
         held.events += events.len() as u64;
@@ -60,6 +64,25 @@ fn check_whole(db: &Path, runs: &[ImportedRun]) {
                 (&*source.kind.text(), source.payload.clone())
             );
             assert_eq!(event.occurred_at.map(|t| t.0), source.at, "times are kept");
+        }
+        assert_eq!(info.traces.entries, imported.spans.len() as u64);
+        for source in &imported.spans {
+            let span = run.traces().get(&source.id).expect("reads").expect("there");
+            let head = &span.head;
+            assert_eq!(
+                (head.kind.as_str(), head.parent.as_deref()),
+                (source.kind.text(), source.parent.as_deref())
+            );
+            assert_eq!(
+                (span.input.to_json(), span.output.to_json()),
+                (source.input.clone(), source.output.clone())
+            );
+            assert_eq!(source.start.unwrap_or(head.start.0), head.start.0, "times are kept");
+            assert_eq!(source.end.or(head.end.map(|t| t.0)), head.end.map(|t| t.0));
+            if let (Some(took), Some(end)) = (source.duration, head.end) {
+                assert_eq!(end.0 - head.start.0, took);
+            }
+            assert_eq!((head.input_tokens, head.cost_usd), (source.input_tokens, source.cost_usd));
         }
         for (key, value) in &imported.state {
             assert_eq!(run.kv().get(key).expect("reads").map(|v| v.to_json()).as_ref(), Some(value));
@@ -92,7 +115,7 @@ fn tau_bench_is_there_after_reopening() {
     let Some((first, held)) = import_twice("tau-bench", Format::TauBench) else { return };
     assert_eq!((first["imported"].as_u64(), first["messages"].as_u64()), (Some(200), Some(5308)));
     assert_eq!(first["tool_calls"].as_u64(), Some(1164));
-    assert_eq!((held.runs, held.messages, held.tool_calls), (200, 5308, 1164));
+    assert_eq!((held.runs, held.messages, held.tool_calls, held.spans), (200, 5308, 1164, 200 + 1164));
     assert_eq!(held.statuses["completed"], 84);
     assert_eq!(held.statuses["failed"], 116);
 }
@@ -101,7 +124,7 @@ fn tau_bench_is_there_after_reopening() {
 fn swe_agent_is_there_after_reopening() {
     let Some((first, held)) = import_twice("swe-agent", Format::SweAgent) else { return };
     assert_eq!(first["imported"].as_u64(), Some(22));
-    assert_eq!((held.runs, held.events), (22, 3 * 227 + 12));
+    assert_eq!((held.runs, held.events, held.spans), (22, 3 * 227 + 12, 22 + 2 * 227 + 5));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use in_mem::{
-    Database, Error, EventDraft, Result, RunId, RunInfo, RunStatus, SpanDraft, SpanStatus, Timestamp, Transaction, Value,
-    WriteError, limits,
+    Database, Error, EventDraft, Result, RunId, RunInfo, RunStatus, SpanDraft, SpanStatus, Timestamp,
+    Transaction, Value, WriteError, limits,
 };
 
 use crate::import::{ImportedRun, ImportedSpan, ImportedStatus, SpanStatus as ImportedSpanStatus};

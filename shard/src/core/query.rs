@@ -125,12 +125,14 @@ impl ShardCore {
                 .filter(|(_, state)| query.filter.matches(&state.meta, state.orphaned()))
         };
         let page = if query.order == RunOrder::Name && self.run_index.is_narrow(&query.filter) {
-            let mut by_name: Vec<_> =
-                matching(None).map(|(id, state)| (&*state.meta.name, state.meta.created, id, state)).collect();
+            let mut by_name: Vec<_> = matching(None)
+                .map(|(id, state)| (&*state.meta.name, state.meta.created, id, state))
+                .collect();
             let place = |name, created, id| (name, created, id);
             by_name.retain(|(name, created, id, _)| {
                 after.is_none_or(|c| {
-                    place(*name, *created, *id) > place(c.name.as_deref().unwrap_or_default(), c.created, c.id)
+                    place(*name, *created, *id)
+                        > place(c.name.as_deref().unwrap_or_default(), c.created, c.id)
                 })
             });
             by_name.sort_unstable_by_key(|(name, created, id, _)| place(*name, *created, *id));

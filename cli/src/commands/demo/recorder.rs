@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use in_mem::{Run, RunStatus, Value};
+use in_mem::{Run, RunStatus, SpanDraft, SpanEnd, SpanKind, Timestamp, Value};
 use serde_json::json;
 
 use super::ack::{Ack, MAX_STEPS_AHEAD, digest};
@@ -20,6 +20,8 @@ const TOOL_CALL: &str = "tool.call";
 const TOOL_RESULT: &str = "tool.result";
 pub(super) const NOTE: &str = "agent.note";
 const FINISHED: &str = "agent.finished";
+/// The span that all steps are parts of. Begun by the first process and ended by the last.
+const AGENT_SPAN: &str = "agent";
 
 /// Records the agent's work in a run and acknowledges every step on standard output.
 pub(super) struct RunRecorder {
@@ -36,6 +38,9 @@ struct Step {
     action: String,
     events: Vec<(&'static str, serde_json::Value)>,
     note: Option<(String, serde_json::Value)>,
+    span: Option<SpanDraft>,
+    failed: Option<String>,
+    result: Value,
 }
 
 impl RunRecorder {
@@ -53,8 +58,17 @@ impl RunRecorder {
             if let Some((key, value)) = &step.note {
                 tx.kv().put(key, value)?;
             }
+            if step.number == 1 {
+                tx.traces().start(&SpanDraft::new(SpanKind::Agent, "explorer").id(AGENT_SPAN))?;
+            }
+            if let Some(span) = step.span.clone() {
+                let span = span.output(step.result.clone());
+                let span = step.failed.clone().into_iter().fold(span, SpanDraft::failed);
+                tx.traces().record(&span)?;
+            }
             tx.state().set(PROGRESS_CELL, cell.clone())?;
             if progress.finished {
+                tx.traces().end(AGENT_SPAN, SpanEnd::ok())?;
                 tx.events().append(FINISHED, json!({"steps": progress.steps}))?;
                 tx.end_run(RunStatus::Completed);
             }
@@ -94,7 +108,14 @@ impl Recorder for RunRecorder {
     type Error = Failure;
 
     fn begin_step(&mut self, step: u64, action: &Action, why: &str) -> Result<(), Failure> {
-        self.step = Step { number: step, action: action.to_string(), ..Step::default() };
+        // Sorted by their ids, too, the steps are in order.
+        let span = match action.tool() {
+            Some(tool) => SpanDraft::tool_call(tool),
+            None => SpanDraft::new(SpanKind::Decision, "answer"),
+        };
+        let span = span.id(format!("step-{step:06}")).parent(AGENT_SPAN).start(Timestamp::now());
+        let span = span.input(action.arguments());
+        self.step = Step { number: step, action: action.to_string(), span: Some(span), ..Step::default() };
         let payload = json!({"step": step, "action": action.to_string(), "why": why});
         self.step.events.push((STEP_BEGINS, payload));
         Ok(())

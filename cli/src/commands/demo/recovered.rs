@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use in_mem::Run;
+use in_mem::{ChainCheck, Run};
 
 use super::{
     ack::{Ack, digest},
@@ -37,6 +37,10 @@ pub(super) struct Recovered {
     pub(super) begun: u64,
     /// See [`Recovered::begun`].
     pub(super) done: u64,
+    /// Spans of the trace: one for each step, and the agent's own.
+    pub(super) spans: u64,
+    /// What is wrong with the chain of events, if anything is.
+    pub(super) chain_fault: Option<String>,
     /// What the progress cell says.
     pub(super) progress: Progress,
 }
@@ -54,6 +58,10 @@ impl Recovered {
             found.events += 1;
             found.begun += u64::from(&*event.kind == STEP_BEGINS);
             found.done += u64::from(&*event.kind == NOTE);
+        }
+        found.spans = run.traces().query().count()?;
+        if let ChainCheck::Broken(fault) = run.events().verify_chain()? {
+            found.chain_fault = Some(fault.to_string());
         }
         if let Some(cell) = run.state().read(PROGRESS_CELL)? {
             found.progress = cell.value.deserialize().map_err(in_mem::Error::from)?;
@@ -85,10 +93,12 @@ impl Recovered {
                 ));
             }
         }
-        let steps = [self.begun, self.done, self.notes.len() as u64];
+        faults.extend(self.chain_fault.iter().map(|fault| format!("the chain of events is broken: {fault}")));
+        let spans = self.spans.saturating_sub(1);
+        let steps = [self.begun, self.done, self.notes.len() as u64, spans];
         if steps.iter().any(|n| *n != self.progress.steps) {
             faults.push(format!(
-                "a step is there by half: {} begun, {} ended, {} notes, progress {}",
+                "a step is there by half: {} begun, {} ended, {} notes, {spans} spans, progress {}",
                 self.begun,
                 self.done,
                 self.notes.len(),
@@ -117,6 +127,8 @@ mod tests {
             events: steps * 4,
             begun: steps,
             done: steps,
+            spans: steps + 1,
+            chain_fault: None,
             progress: Progress { steps, ..Progress::default() },
         }
     }
@@ -126,12 +138,14 @@ mod tests {
         let acks: Vec<Ack> = (1..=5).map(ack).collect();
         assert!(sound(5).faults(&acks).is_empty());
         assert!(sound(6).faults(&acks).is_empty(), "committed, and killed before it could say so");
-        let spoilt: [fn(&mut Recovered); 6] = [
+        let spoilt: [fn(&mut Recovered); 8] = [
             |r| drop(r.notes.remove("file/3")),
             |r| drop(r.notes.insert("file/3".to_owned(), "other".to_owned())),
             |r| r.events -= 1,
             |r| r.begun += 1,
             |r| r.done -= 1,
+            |r| r.spans -= 1,
+            |r| r.chain_fault = Some("event 7 is missing".to_owned()),
             |r| r.progress.steps -= 1,
         ];
         for spoil in spoilt {

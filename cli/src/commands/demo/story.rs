@@ -118,6 +118,8 @@ impl<'a> Story<'a> {
             ("steps", steps, found.progress.steps),
             ("notes", notes, found.notes.len() as u64),
             ("events", events, found.events),
+            // The agent's own span comes with its first step.
+            ("spans", if steps > 0 { steps + 1 } else { 0 }, found.spans),
         ];
         for (name, acknowledged, recovered) in rows {
             let tone = if recovered < acknowledged { Tone::Bad } else { Tone::Good };
@@ -142,7 +144,7 @@ impl<'a> Story<'a> {
                     human::counted(more, "step")
                 ));
             }
-            words.push('\n');
+            words.push_str("\n   Each event's hash vouches for all before it, and all of them hold.\n");
         } else {
             words.push_str(&self.screen.paint(Tone::Bad, "Something is wrong:"));
             words.push('\n');
@@ -151,7 +153,9 @@ impl<'a> Story<'a> {
         let json = json!({
             "stage": "recovered", "micros": took.as_micros() as u64, "faults": faults,
             "acknowledged": {"steps": steps, "notes": notes, "events": events},
-            "recovered": {"steps": found.progress.steps, "notes": found.notes.len(), "events": found.events},
+            "recovered": {
+                "steps": found.progress.steps, "notes": found.notes.len(), "events": found.events, "spans": found.spans,
+            },
         });
         self.tell(json, &words)
     }
@@ -203,9 +207,10 @@ impl<'a> Story<'a> {
         words.push_str(&self.line(
             "work",
             &format!(
-                "{}, {}, {}",
+                "{}, {}, {}, {}",
                 human::counted(found.progress.steps, "step"),
                 human::counted(found.events, "event"),
+                human::counted(found.spans, "span"),
                 human::counted(info.kv.entries, "note")
             ),
         ));
