@@ -8,7 +8,7 @@ use in_mem_engine::Condition;
 use in_mem_engine::command::{CommitRequest, Committed, ReadKey, ReadRange, RunChange, Write};
 use in_mem_engine::event;
 use in_mem_engine::{Snapshot, WritePending, WriteSet};
-use in_mem_model::{Key, KeyBytes, RunId, Tag, Value, Version, VersionedValue, limits};
+use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -144,6 +144,21 @@ impl<'r> Transaction<'r> {
     pub fn end_run(&mut self, status: RunStatus) {
         let change = RunChange { status: Some(status), ..RunChange::default() };
         self.writes.push(self.run.id, Write::ChangeRun(Box::new(change)));
+    }
+
+    /// Ends the run with this transaction, saying why it failed or was cancelled, and when where that is not now: for
+    /// imports.
+    pub fn end_run_as(&mut self, status: RunStatus, error: Option<&str>, at: Option<Timestamp>) {
+        let error = error.map(Arc::from);
+        let change = RunChange { status: Some(status), error, at, ..RunChange::default() };
+        self.writes.push(self.run.id, Write::ChangeRun(Box::new(change)));
+    }
+
+    pub(crate) fn write_first(&mut self, request: CommitRequest) {
+        debug_assert!(self.writes.is_empty());
+        for (run, write) in request.writes {
+            self.writes.push(run, write);
+        }
     }
 
     /// Gives the transaction up for a reason of the caller's: return what this gives.
