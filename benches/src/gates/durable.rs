@@ -11,7 +11,7 @@ use super::{Error, Figures};
 use crate::figure::{Figure, Limit};
 use crate::scale::Scale;
 use crate::subject::{any, filled, fresh, key, scratch};
-use crate::timing::{Series, clock_nanos, nanos, tails, timed};
+use crate::timing::{Series, clock_nanos, median, nanos, tails, timed};
 
 /// Bytes of a put's record: what the bare loop writes.
 const RECORD_BYTES: usize = 192;
@@ -33,18 +33,20 @@ pub(super) fn strict(scale: &Scale) -> Figures {
     // The first ones open files and make segments.
     (0..IN_FLIGHT as u64).try_for_each(|n| run.kv().put(key(n), fresh()).map(drop))?;
     for _ in 0..scale.long_rounds {
-        loops.push(nanos(commits, || {
-            for _ in 0..commits {
+        // One of each in turn: the disk has slow moments, and these meet both.
+        let (mut bares, mut puts) = (Vec::new(), Vec::new());
+        for n in 0..commits as u64 {
+            bares.push(nanos(1, || {
                 bare.write_all_at(&[1; RECORD_BYTES], offset).expect("writes");
                 bare.sync_data().expect("syncs");
-                offset = (offset + RECORD_BYTES as u64) % (FILE_BYTES - RECORD_BYTES) as u64;
-            }
-        }));
-        one.push(nanos(commits, || {
-            for n in 0..commits as u64 {
+            }));
+            offset = (offset + RECORD_BYTES as u64) % (FILE_BYTES - RECORD_BYTES) as u64;
+            puts.push(nanos(1, || {
                 run.kv().put(key(n), fresh()).expect("puts");
-            }
-        }));
+            }));
+        }
+        loops.push(median(bares));
+        one.push(median(puts));
         // Sixteen times as many: they take a fraction of the time each.
         let many = commits * 16;
         pending.push(nanos(many, || {

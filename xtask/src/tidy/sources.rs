@@ -14,6 +14,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("wal/src/storage/mapped.rs", "the mapped segment"),
     ("shard/examples/index_figures.rs", "an allocator that counts: the trait is unsafe"),
     ("benches/src/counting.rs", "an allocator that counts: the trait is unsafe"),
+    ("peers/src/engines/lmdb.rs", "opening LMDB is unsafe"),
 ];
 /// Lines above an `unsafe` within which its reason has to stand.
 const REASON_WITHIN_LINES: usize = 12;
