@@ -76,3 +76,8 @@ pub use watch::Watch;
 
 /// What the calls of this crate give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
