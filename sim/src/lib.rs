@@ -18,10 +18,12 @@
 //! ```
 
 mod compare;
+mod faults;
 mod model;
 mod scenario;
 mod workload;
 
+pub use faults::{FaultPlan, FaultReport, live_with_fault};
 pub use model::{Commit, Model, RunContent};
 pub use scenario::{Plan, Report, Scenario, Violation};
 pub use workload::Workload;

@@ -88,7 +88,8 @@ impl Scenario {
         Self { rng, clock: ManualClock::new(Timestamp(1_000_000)), report: Report::default(), plan }
     }
 
-    fn open(&self, disk: &SimDisk, shards: Option<usize>) -> Result<Database, Error> {
+    /// Opens the database on this disk.
+    pub(crate) fn open(&self, disk: &SimDisk, shards: Option<usize>) -> Result<Database, Error> {
         let durability = if self.plan.strict { Durability::Strict } else { Durability::buffered() };
         let builder = Database::builder()
             .path(ROOT)
@@ -106,8 +107,30 @@ impl Scenario {
         .open()
     }
 
-    fn violation(&self, what: String) -> Violation {
+    pub(crate) fn violation(&self, what: String) -> Violation {
         Violation { seed: self.plan.seed, images: self.report.images, what }
+    }
+
+    /// Time passes.
+    pub(crate) fn tick(&self) {
+        self.clock.advance(1_000);
+    }
+
+    /// What the database holds.
+    pub(crate) fn content(&self, db: &Database) -> Result<Content, Violation> {
+        read_all(db).map_err(|e| self.violation(format!("cannot be read: {e}")))
+    }
+
+    /// Whether that is what may be there: all that was acknowledged, or all that was synced.
+    pub(crate) fn compare(
+        &self,
+        content: &Content,
+        model: &Model,
+        all_acknowledged: bool,
+    ) -> Result<(), Violation> {
+        matches(content, model, |shard| if all_acknowledged { shard.acknowledged } else { shard.synced })
+            .map(|_| ())
+            .map_err(|what| self.violation(what))
     }
 
     fn enter(&mut self, disk: &SimDisk) {
@@ -173,10 +196,8 @@ impl Scenario {
         model: &Model,
     ) -> Result<(Database, Content), Violation> {
         let db = self.open(disk, shards).map_err(|e| self.violation(format!("does not open: {e}")))?;
-        let content = read_all(&db).map_err(|e| self.violation(format!("cannot be read: {e}")))?;
-        let all_acknowledged = self.plan.strict || self.plan.kill;
-        matches(&content, model, |shard| if all_acknowledged { shard.acknowledged } else { shard.synced })
-            .map_err(|what| self.violation(what))?;
+        let content = self.content(&db)?;
+        self.compare(&content, model, self.plan.strict || self.plan.kill)?;
         Ok((db, content))
     }
 
@@ -189,7 +210,7 @@ impl Scenario {
         model: &mut Model,
     ) -> Result<(), Violation> {
         for _ in 0..self.plan.commits {
-            self.clock.advance(1_000);
+            self.tick();
             let answer = match workload.below(16) {
                 0 => db.checkpoint().map(|_| true),
                 1 => db.sync().map(|()| true),
@@ -206,8 +227,7 @@ impl Scenario {
                 Ok(false) => {}
                 Err(error) => return Err(self.violation(format!("refused on a sound disk: {error}"))),
             }
-            let content = read_all(db).map_err(|e| self.violation(format!("cannot be read: {e}")))?;
-            matches(&content, model, |shard| shard.acknowledged).map_err(|what| self.violation(what))?;
+            self.compare(&self.content(db)?, model, true)?;
         }
         Ok(())
     }

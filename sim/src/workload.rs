@@ -197,5 +197,12 @@ fn done(
             }
         }
     }
+    // Refused: nothing was changed. Only of an unknown outcome may anything be there afterwards.
+    if let Err(error) = &answer
+        && !dead()
+        && !matches!(error, Error::OutcomeUnknown { .. })
+    {
+        shard.commits.pop();
+    }
     answer
 }

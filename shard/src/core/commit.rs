@@ -469,11 +469,7 @@ impl ShardCore {
         {
             self.expiry.add(at, Key { run, tag, user: KeyBytes::from(user) });
         }
-        match tag {
-            Tag::Run => self.note_meta(run, value.as_ref()),
-            Tag::Event => self.note_event(run, user, value.as_ref()),
-            Tag::Kv | Tag::State | Tag::Trace => {}
-        }
+        self.note(run, tag, user, value.as_ref());
         let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);
         self.index.install(&hashed, version, self.now, expires_at, value);
@@ -490,6 +486,15 @@ impl ShardCore {
         if let Some(bytes) = replaced {
             usage.entries = usage.entries.saturating_sub(1);
             usage.bytes = usage.bytes.saturating_sub((user.len() + bytes) as u64);
+        }
+    }
+
+    /// Keeps what is derived of a run's entries.
+    pub(super) fn note(&mut self, run: RunId, tag: Tag, user: &[u8], value: Option<&Value>) {
+        match tag {
+            Tag::Run => self.note_meta(run, value),
+            Tag::Event => self.note_event(run, user, value),
+            Tag::Kv | Tag::State | Tag::Trace => {}
         }
     }
 
