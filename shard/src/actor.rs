@@ -81,7 +81,9 @@ impl Actor {
     #[inline]
     pub fn ticket(&self) -> Ticket {
         let version = self.core.version();
-        if self.core.published() == version || self.core.log().wal().is_some_and(|log| log.poisoned().is_some()) {
+        if self.core.published() == version
+            || self.core.log().wal().is_some_and(|log| log.poisoned().is_some())
+        {
             // A log that failed takes no commit: what is answered now is of what was published before.
             return Ticket::NOW;
         }
