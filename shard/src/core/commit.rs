@@ -470,8 +470,8 @@ impl ShardCore {
             self.expiry.add(at, Key { run, tag, user: KeyBytes::from(user) });
         }
         self.note(run, tag, user, value.as_ref());
-        let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);
+        let replaced = self.index.head(&hashed).and_then(|head| head.value.map(codec::encoded_len));
         self.index.install(&hashed, version, self.now, expires_at, value);
         let Some(state) = self.runs.get_mut(&run) else { return };
         if version > state.last_version {
