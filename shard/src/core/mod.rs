@@ -9,6 +9,7 @@ pub mod effect;
 pub mod error;
 pub mod event;
 mod expiry;
+mod fall_back;
 mod log;
 mod query;
 mod recovery;

@@ -1,0 +1,51 @@
+//! After a sync that failed: commits that were installed and never published are of unknown outcome, and nobody may see them.
+//! Values are read at what is published anyway; what is derived of the runs goes back to that here, once, so that reads
+//! go on and tell the truth.
+
+use in_mem_model::{KeyBytes, RunId, Tag, Value, Version, codec};
+
+use super::ShardCore;
+use super::run_meta::RunMeta;
+use super::run_state::RunState;
+use crate::index::{Direction, PageLimit, ScanRange};
+
+impl ShardCore {
+    /// Takes back what the runs tell of commits that were never published. The log takes no more of them.
+    pub fn fall_back(&mut self) {
+        for (run, last_version) in self.last_versions.unpublished_runs() {
+            self.rebuild(run, last_version);
+        }
+    }
+
+    fn rebuild(&mut self, run: RunId, last_version: Version) {
+        let adopted = self.runs.get(&run).is_some_and(|state| state.adopted);
+        if let Some(state) = self.runs.remove(&run) {
+            self.run_index.remove(run, &state.meta);
+        }
+        let everything = PageLimit { rows: usize::MAX, keys: usize::MAX };
+        let mut rows: Vec<(Tag, KeyBytes, Value)> = Vec::new();
+        let range = ScanRange::of_run(run);
+        self.index.scan(&range, Direction::Forwards, self.published, everything, |row| {
+            if let Some(value) = row.node.value {
+                rows.push((row.key.tag, KeyBytes::from(row.key.user), value.clone()));
+            }
+            true
+        });
+        let meta = rows.iter().find(|(tag, ..)| *tag == Tag::Run).and_then(|(.., v)| RunMeta::from_value(v));
+        // Made by a commit that nobody knows of.
+        let Some(meta) = meta else { return };
+        self.run_index.insert(run, &meta);
+        let mut state = RunState::new(meta);
+        state.last_version = last_version;
+        state.adopted = adopted;
+        self.runs.insert(run, state);
+        for (tag, user, value) in &rows {
+            self.note(run, *tag, user, Some(value));
+            if let Some(state) = self.runs.get_mut(&run) {
+                let usage = state.usage_mut(*tag);
+                usage.entries += 1;
+                usage.bytes += (user.len() + codec::encoded_len(value)) as u64;
+            }
+        }
+    }
+}
