@@ -19,6 +19,8 @@ use crate::{
     render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
 
+/// Things said of a file that are no fault, beyond which they are only counted.
+const MAX_NOTES_PER_FILE: u64 = 20;
 /// How often the progress bar moves by itself.
 const TICK_INTERVAL_MS: u64 = 120;
 
@@ -95,6 +97,8 @@ fn bar(args: &ImportArgs) -> ProgressBar {
 struct Done {
     /// Of what went in.
     counts: Counts,
+    /// Things said of them that are no fault.
+    notes: u64,
     present: u64,
     changed: u64,
 }
@@ -137,6 +141,12 @@ impl Import<'_> {
                 }
             }
         });
+        if done.notes > MAX_NOTES_PER_FILE {
+            let more = done.notes - MAX_NOTES_PER_FILE;
+            self.bar.suspend(|| {
+                note(&format!("{}: {} like these", file.display(), human::counted(more, "more note")))
+            });
+        }
         self.bar.inc(std::fs::metadata(file).map_or(0, |m| m.len()));
         if let Some(failure) = failure {
             self.bar.finish_and_clear();
@@ -177,15 +187,18 @@ impl Import<'_> {
         }
         self.acknowledge(file, id, run, stored)?;
         if stored == Stored::Changed {
-            self.say(format!(
-                "{}: {}: has changed since it was imported as run {id}, which was left as it is",
-                file.display(),
-                run.name
-            ));
+            self.say(
+                format!(
+                    "{}: {}: has changed since it was imported as run {id}, which was left as it is",
+                    file.display(),
+                    run.name
+                ),
+                done,
+            );
         }
         if stored == Stored::New {
             for warning in &run.warnings {
-                self.say(format!("{}: {}: {warning}", file.display(), run.name));
+                self.say(format!("{}: {}: {warning}", file.display(), run.name), done);
             }
         }
         Ok(())
@@ -213,8 +226,11 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn say(&self, words: String) {
-        self.bar.suspend(|| note(&words));
+    fn say(&self, words: String, done: &mut Done) {
+        done.notes += 1;
+        if done.notes <= MAX_NOTES_PER_FILE {
+            self.bar.suspend(|| note(&words));
+        }
     }
 
     fn line(&self, line: &serde_json::Value) -> Result<(), Failure> {
@@ -227,6 +243,7 @@ impl Import<'_> {
     fn total(&self) -> Done {
         self.files.iter().fold(Done::default(), |sum, (_, done)| Done {
             counts: sum.counts.plus(&done.counts),
+            notes: sum.notes + done.notes,
             present: sum.present + done.present,
             changed: sum.changed + done.changed,
         })
