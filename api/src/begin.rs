@@ -9,7 +9,7 @@ use in_mem_model::{Namespace, RunId, Timestamp, Value};
 use crate::{Result, Run, Transaction};
 
 /// The settings of a run to begin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BeginRun {
     engine: Arc<Engine>,
     id: Option<RunId>,

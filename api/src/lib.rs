@@ -47,12 +47,14 @@ mod watch;
 pub use begin::BeginRun;
 pub use builder::Builder;
 pub use chain::{ChainCheck, ChainFault};
-pub use database::{Database, Stats};
+pub use database::{BackupReport, CheckpointStats, Database, ShardStats, Stats};
 pub use events::{EventDraft, EventIter, Events};
+/// What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
+pub use in_mem_engine::admin;
 pub use in_mem_engine::{
     Change, Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning,
-    RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Span, SpanCursor, SpanHead, SpanKind,
-    SpanOrder, SpanStatus, SpanTotals, Usage, WriteError, event::ChainHead,
+    RecoveryPhase, RecoveryProgress, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Span,
+    SpanCursor, SpanHead, SpanKind, SpanOrder, SpanStatus, SpanTotals, Usage, WriteError, event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
@@ -74,3 +76,8 @@ pub use watch::Watch;
 
 /// What the calls of this crate give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

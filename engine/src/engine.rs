@@ -1,8 +1,8 @@
 //! The coordinator: every shard's turn and reader, and which run goes where.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
@@ -16,11 +16,13 @@ use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
 use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
 use in_mem_shard::core::watch::WatchRequest;
-use in_mem_shard::core::{PAGE_LIMIT, RunCursor, compare_runs};
+use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
+use in_mem_wal::{DirLock, LogError, Storage};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{Books, CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
 use crate::pending::PendingReply;
@@ -34,10 +36,27 @@ pub(crate) struct ShardHandle {
     pub(crate) reader: IndexReader,
 }
 
+impl ShardHandle {
+    /// Runs the coordinator's own work on the core, in a turn.
+    pub(crate) fn maintain<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ShardCore) -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        let command = Command::Maintain(Box::new(move |core| Box::new(work(core))));
+        match self.turn.call(command, None).map_err(|error| call_error(error, None))? {
+            Reply::Maintained(result) => match result.downcast::<R>() {
+                Ok(result) => Ok(*result),
+                Err(_) => Err(Error::Internal { what: "a shard answered the coordinator with another type" }),
+            },
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
 /// A database's engine. Every method may be called from any thread.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) shards: Arc<[ShardHandle]>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) durability: Durability,
     pub(crate) snapshot_limit_bytes: usize,
@@ -46,6 +65,15 @@ pub struct Engine {
     pub(crate) unpinned: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) closed: AtomicBool,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) checkpointer: Arc<Checkpointer>,
+    /// The seed of its logs' salts; none in memory.
+    pub(crate) salt_seed: Option<u64>,
+    /// Whether its storage is the system's own.
+    pub(crate) on_file_system: bool,
+    pub(crate) worker: Mutex<Option<Worker>>,
+    /// Held until the database is closed.
+    pub(crate) lock: Mutex<Option<DirLock>>,
 }
 
 /// A page of runs.
@@ -74,6 +102,10 @@ pub struct ShardStats {
     pub syncs: u64,
     /// Commands waiting.
     pub waiting: u64,
+    /// Its newest checkpoint.
+    pub checkpoint: Option<CheckpointStats>,
+    /// Why the last attempt at a checkpoint failed, where it did.
+    pub checkpoint_error: Option<String>,
 }
 
 /// What a database counts.
@@ -113,6 +145,11 @@ fn refused(error: WriteError) -> Error {
         WriteError::UnknownRun { run } => Error::UnknownRun { run },
         WriteError::Key(error) => Error::Key(error),
         WriteError::Value(error) => Error::Value(error),
+        WriteError::Log(error) => match &*error {
+            LogError::NoSpace { path, .. } => Error::NoSpace { path: path.clone() },
+            LogError::Poisoned { reason } => Error::Poisoned { reason: reason.to_string() },
+            _ => Error::Write(WriteError::Log(error)),
+        },
         error => Error::Write(error),
     }
 }
@@ -377,7 +414,7 @@ impl Engine {
     pub fn runs(&self, query: RunQuery) -> Result<RunPage, Error> {
         let limit = query.limit.min(PAGE_LIMIT);
         let mut page = RunPage::default();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             match self.call(shard, Command::Runs(Box::new(RunQuery { limit, ..query.clone() })))? {
                 Reply::Runs(runs, total) => {
                     page.runs.extend(runs);
@@ -487,6 +524,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Closed`].
     pub fn stats(&self) -> Result<Stats, Error> {
+        let mut books = self.checkpointer.books();
+        books.resize_with(self.shards.len(), Books::default);
         let mut shards = Vec::with_capacity(self.shards.len());
         for (number, shard) in self.shards.iter().enumerate() {
             let core = match self.call(shard, Command::Stats)? {
@@ -501,6 +540,8 @@ impl Engine {
                 turns_home,
                 syncs,
                 waiting: inbox_len,
+                checkpoint: books[number].last,
+                checkpoint_error: books[number].error.take(),
             });
         }
         Ok(Stats {
@@ -530,10 +571,34 @@ impl Engine {
     /// # Errors
     /// [`Error::OutcomeUnknown`] where a log failed.
     pub fn sync(&self) -> Result<(), Error> {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.turn.sync().map_err(|error| call_error(error, None))?;
         }
         Ok(())
+    }
+
+    /// Writes a checkpoint, now, of every shard that changed since its last. Gives what was written, shard by shard; none
+    /// where nothing had changed, and none of a database in memory.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Poisoned`], [`Error::OutcomeUnknown`]; the database goes on as before, and an older
+    /// checkpoint is kept until the new one is durable.
+    pub fn checkpoint(&self) -> Result<Vec<Option<CheckpointStats>>, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.checkpointer.run(Which::Changed)
+    }
+
+    /// The directory of a shard's log and checkpoints; `None` in memory. Log that checkpoints cover is in its `archive`,
+    /// where history is kept.
+    pub fn shard_dir(&self, shard: usize) -> Option<&std::path::Path> {
+        self.checkpointer.dirs().get(shard).map(PathBuf::as_path)
+    }
+
+    /// Where its files lie.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// Does one round of the home threads' work, where there are none.
@@ -541,7 +606,7 @@ impl Engine {
     /// # Errors
     /// [`Error::OutcomeUnknown`] where a log failed.
     pub fn step(&self) -> Result<(), Error> {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             while shard.turn.step().more {}
             if shard.turn.has_sync_failed() {
                 return Err(call_error(CallError::OutcomeUnknown, None));
@@ -551,7 +616,7 @@ impl Engine {
     }
 
     #[inline]
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         // Relaxed: a flag; what the close did is known through the turns.
         self.closed.load(Ordering::Relaxed)
     }
@@ -564,8 +629,12 @@ impl Engine {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
+        // First: it uses the shards.
+        self.checkpointer.stop();
+        drop(self.worker.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.checkpointer.hold_off());
         let mut outcome = Ok(());
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let Ok(actor) = shard.turn.close() else { continue };
             if let in_mem_shard::core::Log::Wal(log) = actor.into_core().into_log()
                 && let Err(error) = log.close()
@@ -574,6 +643,8 @@ impl Engine {
                 outcome = Err(Error::OutcomeUnknown { reason: error.to_string() });
             }
         }
+        // Last: from here on another process may have it.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         outcome
     }
 }

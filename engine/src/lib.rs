@@ -1,16 +1,23 @@
 //! The coordinator of in-mem: opens and recovers a database, routes every command to the shard that owns its run, merges
 //! what only all shards together can say.
 
+pub mod admin;
+mod backup;
+mod checkpoint;
 mod config;
 mod durability;
 mod engine;
 mod error;
+mod image;
 mod open;
 mod pending;
 mod pinning;
+mod progress;
 mod routing;
 mod snapshot;
 
+pub use backup::BackupReport;
+pub use checkpoint::CheckpointStats;
 pub use config::Config;
 pub use durability::Durability;
 pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
@@ -31,5 +38,6 @@ pub use in_mem_shard::turn::{Execution, TurnStats};
 pub use in_mem_wal::{SimDisk, Storage};
 pub use pending::PendingReply;
 pub use pinning::Pinning;
+pub use progress::{ProgressCallback, RecoveryPhase, RecoveryProgress};
 pub use routing::{MAX_SHARDS, ROUTING_NAME, shard_of};
 pub use snapshot::Snapshot;

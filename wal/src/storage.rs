@@ -63,6 +63,16 @@ pub trait File: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all bytes written or stored so far, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Makes the bytes of this range durable, others only if the system likes. Of a mapped file this leaves the pages
+    /// outside the range ready for stores, where a sync of the whole file would make each of them fault again.
+    fn sync_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let _ = (offset, bytes);
+        self.sync_data()
+    }
+    /// Makes the pages of a mapped range ready for stores without a fault. A hint: it may do nothing.
+    fn prefault(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
     /// Maps the first `len` bytes for writing. They must have been written before (not only `set_len`): see
     /// [`Mapped::store`].
     fn map(&self, len: u64) -> io::Result<Box<dyn Mapped>>;
@@ -97,7 +107,6 @@ pub(crate) fn read_exact_at(file: &dyn File, mut offset: u64, mut buf: &mut [u8]
 }
 
 /// Reads a whole file of at most `limit` bytes.
-#[allow(dead_code)]
 pub(crate) fn read_all(file: &dyn File, limit: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > limit {

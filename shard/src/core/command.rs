@@ -7,6 +7,7 @@ use std::sync::Arc;
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use serde::{Deserialize, Serialize};
 
+use super::ShardCore;
 use super::error::{Condition, WriteError};
 use super::event::ChainHead;
 use super::run_index::{RunCursor, RunFilter, RunOrder};
@@ -216,6 +217,9 @@ pub struct RunInfo {
 pub type ShardClosure =
     Box<dyn FnOnce(&mut ShardTx<'_>) -> Result<Box<dyn Any + Send>, Box<dyn Any + Send>> + Send>;
 
+/// Work of the coordinator's own on the core, in a turn: a checkpoint's beginning and end, the log's upkeep. It is no commit.
+pub type MaintainClosure = Box<dyn FnOnce(&mut ShardCore) -> Box<dyn Any + Send> + Send>;
+
 /// A command to a shard.
 #[allow(missing_debug_implementations, reason = "holds closures")]
 pub enum Command {
@@ -294,6 +298,8 @@ pub enum Command {
     Adopt(RunId),
     /// The shard's counters.
     Stats,
+    /// The coordinator's own work.
+    Maintain(MaintainClosure),
 }
 
 /// What a shard answers.
@@ -331,6 +337,8 @@ pub enum Reply {
     Done,
     /// The shard's counters.
     Stats(Box<CoreStats>),
+    /// What the coordinator's closure returned.
+    Maintained(Box<dyn Any + Send>),
     /// Refused.
     Refused(WriteError),
 }
@@ -354,4 +362,8 @@ pub struct CoreStats {
     pub entries: u64,
     /// Why the log takes no more writes, where it does not.
     pub poisoned: Option<String>,
+    /// Bytes of log that recovery would read, were there no newer checkpoint.
+    pub log_bytes: u64,
+    /// Bytes of log that are not known to be on the disk.
+    pub unsynced_bytes: u64,
 }

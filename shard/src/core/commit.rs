@@ -204,7 +204,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
-        for ReadKey { key } in &request.reads {
+        // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
+        let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
+        for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
             let found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
             if let Some(found) = found.filter(|found| *found > snapshot) {
                 self.counters.conflicts += 1;
@@ -481,11 +483,16 @@ impl ShardCore {
         if !self.watchers.is_empty() {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
-        let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);
-        self.index.install(&hashed, version, self.now, expires_at, value);
+        let mut replaced = None;
+        self.index.install_over(&hashed, version, self.now, expires_at, value, |superseded| {
+            replaced = superseded.value.map(codec::encoded_len);
+        });
         let Some(state) = self.runs.get_mut(&run) else { return };
-        state.last_version = state.last_version.max(version);
+        if version > state.last_version {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
+            state.last_version = version;
+        }
         let usage = state.usage_mut(tag);
         if let Some(bytes) = added {
             usage.entries += 1;
@@ -540,6 +547,7 @@ impl ShardCore {
             self.index.install(&hashed, version, self.now, None, None);
         }
         if let Some(state) = self.runs.remove(&run) {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
         }
         self.watchers.forget_run(run);
@@ -559,6 +567,7 @@ impl ShardCore {
         debug_assert!(version <= self.version);
         if version > self.published {
             self.published = version;
+            self.last_versions.published(version);
             self.index.publish(version);
             self.index.maintain();
             if !self.watchers.is_empty() {

@@ -2,6 +2,7 @@
 //! come out. It reads no clock, starts no thread and, but for handing records to its log, does no I/O; the same commands at the same
 //! times give the same records, byte for byte. That is what replay, the simulator and the property tests stand on.
 
+mod checkpoint;
 pub mod command;
 mod commit;
 pub mod effect;
@@ -21,15 +22,18 @@ pub mod watch;
 
 use hashbrown::HashMap;
 use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_wal::ShardLog;
 use rustc_hash::FxBuildHasher;
 
 use crate::index::IndexWriter;
 
+pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
 pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log};
 pub use query::{PAGE_LIMIT, compare_runs};
-pub use recovery::{CheckpointEntry, LoadError, ReplayError};
+pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};
 pub use run_index::{RunCursor, RunFilter, RunOrder};
 
+use checkpoint::LastVersions;
 use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
 use run_index::RunIndex;
@@ -44,6 +48,7 @@ pub struct ShardCore {
     runs: HashMap<RunId, RunState, FxBuildHasher>,
     run_index: RunIndex,
     expiry: Expiry,
+    last_versions: LastVersions,
     watchers: Watchers,
     /// The time of the turn. Never runs backwards, so that versions and times agree on what came first.
     now: Timestamp,
@@ -74,6 +79,7 @@ impl ShardCore {
             runs: HashMap::default(),
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
+            last_versions: LastVersions::default(),
             watchers: Watchers::default(),
             now: Timestamp(0),
             version: Version(0),
@@ -184,6 +190,7 @@ impl ShardCore {
                 Err(error) => Reply::Refused(error),
             },
             Command::Stats => Reply::Stats(Box::new(self.stats())),
+            Command::Maintain(closure) => Reply::Maintained(closure(self)),
         }
     }
 
@@ -198,6 +205,8 @@ impl ShardCore {
             runs: self.runs.len() as u64,
             entries: self.index.stats().versions as u64,
             poisoned: self.log.poisoned(),
+            log_bytes: self.log.wal().map_or(0, ShardLog::log_bytes),
+            unsynced_bytes: self.log.wal().map_or(0, ShardLog::unsynced_bytes),
         }
     }
 }

@@ -124,6 +124,16 @@ impl RunIndex {
         take(&mut self.by_name, &meta.name, place);
     }
 
+    /// The first places behind one, at most `limit`, the oldest first.
+    pub(crate) fn places_after(&self, after: Option<RunCursor>, limit: usize) -> Vec<RunCursor> {
+        let lower = after.map_or(Bound::Unbounded, |c| Bound::Excluded((c.created, c.id)));
+        self.all
+            .range((lower, Bound::Unbounded))
+            .take(limit)
+            .map(|&(created, id)| RunCursor { name: None, created, id })
+            .collect()
+    }
+
     /// How many runs this one began.
     pub(crate) fn children(&self, parent: RunId) -> usize {
         self.by_parent.get(&parent).map_or(0, BTreeSet::len)

@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_span_is_read_as_it_was_packed() {
-        let attributes: Object = Object::from_iter([("k".into(), Value::from(1))]);
+        let attributes: Object = Object::from_iter([("k", Value::from(1))]);
         let bare = SpanHead::new(SpanKind::ToolCall, "search".into(), Timestamp(1));
         for (head, input, output, attributes) in [
             (bare, Value::Null, Value::Null, Object::new()),
