@@ -12,7 +12,7 @@ use in_mem::{Database, Error, RunId};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, Stored, note, open, print, run_id, store};
+use super::{Failure, Stored, note, open, print, run_id, runs, store};
 use crate::{
     args::{Common, ImportArgs},
     import::{Counts, ImportedRun, Preview, read_file},
@@ -310,12 +310,7 @@ fn summary(total: &Done, took: i64, common: &Common, screen: &Screen) -> String 
         text::one_line(&common.db_path().display().to_string())
     );
     if c.runs + total.present > 0 {
-        let db = match &common.db {
-            Some(path) => format!(" --db {}", text::one_line(&path.display().to_string())),
-            None => String::new(),
-        };
-        out.push_str(&screen.paint(Tone::Quiet, &format!("see them with: in-mem runs{db}")));
-        out.push('\n');
+        out.push_str(&runs::hint(screen, common.db.as_deref()));
     }
     out
 }

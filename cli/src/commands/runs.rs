@@ -1,13 +1,13 @@
 //! `runs`: the list of runs.
 
-use std::{io, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
 use in_mem::{RunInfo, Timestamp};
 
 use super::{Failure, find, open, print};
 use crate::{
     args::{Common, RunsArgs},
-    render::{Align, JsonLines, Screen, Table, Tone, human},
+    render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
 
 pub(super) fn runs(args: &RunsArgs, common: &Common) -> Result<ExitCode, Failure> {
@@ -105,7 +105,14 @@ fn table(runs: &[RunInfo], id_chars: usize) -> Table {
     table
 }
 
-/// A screen for what is indented by two columns, and the indentation.
+/// How to go on from here.
+pub(super) fn hint(screen: &Screen, db: Option<&Path>) -> String {
+    let db = db.map_or_else(String::new, |db| format!(" --db {}", text::one_line(&db.display().to_string())));
+    let words = format!("see the runs with: in-mem runs{db}");
+    format!("{}\n", screen.paint(Tone::Quiet, &words))
+}
+
+/// The text, indented by two columns.
 pub(super) fn indented(text: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
 }
