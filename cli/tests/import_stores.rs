@@ -33,7 +33,7 @@ fn held(db: &Path) -> Held {
         let events: Vec<_> = run.events().iter().map(|e| e.expect("sound")).collect();
         assert_eq!(info.events.entries, events.len() as u64);
         assert_eq!(run.events().len().expect("counts"), events.len() as u64);
-        assert_eq!(info.kv.entries, run.kv().count("").expect("counts") as u64);
+        assert_eq!(info.kv.entries, run.kv().count("").expect("counts"));
         assert!(run.events().verify_chain().expect("checks").is_intact());
         held.spans += run.traces().query().count().expect("counts");
         assert!(info.meta.status.is_ended(), "{}: nobody works on a recorded run", info.meta.name);

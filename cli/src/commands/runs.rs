@@ -10,6 +10,9 @@ use crate::{
     render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
 
+/// From this width on the list has its columns of less weight, too.
+const ROOMY_COLUMNS: usize = 110;
+
 pub(super) fn runs(args: &RunsArgs, common: &Common) -> Result<ExitCode, Failure> {
     let db = open::existing(common)?;
     let mut query = db.runs().newest_first();
@@ -48,7 +51,7 @@ pub(super) fn runs(args: &RunsArgs, common: &Common) -> Result<ExitCode, Failure
                 };
                 return format!("{words}\n");
             }
-            let mut out = table(shown, id_chars).render(screen);
+            let mut out = table(shown, id_chars, screen);
             let more = found.len() - shown.len();
             if more > 0 {
                 let words = format!("and {more} more; --limit {} shows them all", found.len());
@@ -73,8 +76,10 @@ pub(super) fn took(info: &RunInfo) -> Option<i64> {
     (ended > began).then(|| ended - began)
 }
 
-fn table(runs: &[RunInfo], id_chars: usize) -> Table {
-    let mut table = Table::new([
+fn table(runs: &[RunInfo], id_chars: usize, screen: &Screen) -> String {
+    // Where there is little room, the name gets it.
+    let roomy = screen.width().is_none_or(|columns| columns >= ROOMY_COLUMNS);
+    let mut heads = vec![
         ("RUN", Align::Left),
         ("NAME", Align::Left),
         ("STATUS", Align::Left),
@@ -82,9 +87,11 @@ fn table(runs: &[RunInfo], id_chars: usize) -> Table {
         ("TOOK", Align::Right),
         ("EVENTS", Align::Right),
         ("SPANS", Align::Right),
-        ("KEYS", Align::Right),
-        ("TAGS", Align::Left),
-    ]);
+    ];
+    if roomy {
+        heads.extend([("KEYS", Align::Right), ("TAGS", Align::Left)]);
+    }
+    let mut table = Table::new(heads);
     for info in runs {
         let status = status_word(info);
         let created = human::time(info.meta.created.0);
@@ -93,16 +100,17 @@ fn table(runs: &[RunInfo], id_chars: usize) -> Table {
             (Tone::Name, find::short(info.id, id_chars)),
             (Tone::Plain, info.meta.name.to_string()),
             (Tone::of_status(status), status.to_owned()),
-            // To the second: a list is for finding a run, not for timing it.
-            (Tone::Quiet, created.get(..19).unwrap_or(&created).to_owned()),
+            // To the minute: a list is for finding a run, not for timing it.
+            (Tone::Quiet, created.get(..16).unwrap_or(&created).to_owned()),
             (Tone::Plain, took(info).map(human::duration).unwrap_or_default()),
             quiet(info.events.entries),
             quiet(info.traces.entries),
+            // Dropped by the table where it has no such columns.
             quiet(info.kv.entries),
             (Tone::Quiet, info.meta.tags.join(" ")),
         ]);
     }
-    table
+    table.render(screen)
 }
 
 /// How to go on from here.
