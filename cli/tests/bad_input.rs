@@ -75,7 +75,7 @@ fn a_directory_without_permission_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).expect("makes");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("closes");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closes");
     if fs::read_dir(&closed).is_ok() {
         eprintln!("skipped: nothing is closed to the user who runs this test (root?)");
         return;
