@@ -47,7 +47,10 @@ pub trait Engine {
     fn get(&mut self, key: &Key) -> Result<usize>;
     /// Puts all keys, in whatever way is quickest.
     fn fill(&mut self, keys: &mut dyn Iterator<Item = Key>) -> Result<()> {
-        keys.try_for_each(|key| self.put(&key))
+        for key in keys {
+            self.put(&key)?;
+        }
+        Ok(())
     }
 }
 
