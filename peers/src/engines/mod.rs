@@ -67,6 +67,11 @@ pub const ENGINES: &[(&str, Open)] = &[
     ("lmdb", lmdb::open),
 ];
 
+/// A value that was not put before: SQLite writes, and syncs, nothing where the bytes in place are the same.
 fn value() -> [u8; VALUE_BYTES] {
-    std::hint::black_box([7; VALUE_BYTES])
+    thread_local!(static MADE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    let number = MADE.replace(MADE.get() + 1);
+    let mut value = [7; VALUE_BYTES];
+    value[..8].copy_from_slice(&number.to_le_bytes());
+    std::hint::black_box(value)
 }
