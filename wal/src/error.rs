@@ -81,6 +81,29 @@ pub enum LogError {
         /// The kind found.
         kind: u8,
     },
+    /// A checkpoint, manifest or index is damaged.
+    #[error(
+        "{} is damaged at offset {offset}: expected {expected}, found {found}; restore a backup, or save what can \
+         be read with `in-mem salvage FROM TO`", file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where the damaged part starts, in bytes.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Another process has the directory open.
+    #[error("{} is in use by process {}; close it there first", dir.display(), pid.map_or("unknown".to_string(), |p| p.to_string()))]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that holds the lock, as it wrote it down.
+        pid: Option<u32>,
+    },
     /// There is no log where one has to be.
     #[error("there is no log in {}: a log was expected there; restore it from a backup", dir.display())]
     Missing {
@@ -156,6 +179,15 @@ impl LogError {
             }
             _ => LogError::Io { action, path: path.to_path_buf(), source },
         }
+    }
+
+    pub(crate) fn damaged(
+        file: &Path,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> LogError {
+        LogError::Damaged { file: file.to_path_buf(), offset, expected: expected.into(), found: found.into() }
     }
 
     /// The damage, if this error is about damage.

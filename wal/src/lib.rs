@@ -27,11 +27,17 @@
 //!
 //! The format is described in `docs/wal-format.md`, the rules for the end of the log in [`EndCase`].
 
+pub mod check;
+pub mod checkpoint;
 mod end_of_log;
 mod error;
+pub mod history;
+pub mod index;
 pub mod limits;
+mod lock;
 mod log;
 mod lsn;
+pub mod manifest;
 mod record;
 mod recovery;
 mod release;
@@ -41,10 +47,16 @@ mod spare;
 pub mod storage;
 mod sync;
 
+pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
+pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};
 pub use error::{ApplyError, Corruption, LogError};
+pub use history::HistoryReader;
+pub use index::SegmentIndex;
+pub use lock::DirLock;
 pub use log::{Config, Mode, SealedSegment, ShardLog};
 pub use lsn::Lsn;
+pub use manifest::Manifest;
 pub use record::{Entry, HEADER_BYTES, Position, RecordView};
 pub use recovery::{RecoveryReport, TornTail};
 pub use release::{Disposal, ReleaseJob, Released};

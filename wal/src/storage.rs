@@ -97,7 +97,6 @@ pub(crate) fn read_exact_at(file: &dyn File, mut offset: u64, mut buf: &mut [u8]
 }
 
 /// Reads a whole file of at most `limit` bytes.
-#[allow(dead_code)]
 pub(crate) fn read_all(file: &dyn File, limit: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > limit {

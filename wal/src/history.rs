@@ -1,0 +1,221 @@
+//! Reading transactions back from sealed segments, live or archived.
+//!
+//! Nothing here is handed out unchecked: every record read is verified by its own checksum, and a transaction of
+//! several records only comes out whole.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{ApplyError, LogError};
+use crate::index::{SegmentIndex, header_of};
+use crate::limits::MAX_SEGMENT_BYTES;
+use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
+use crate::scan::intact;
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name};
+use crate::storage::{File, OpenMode, Storage, read_exact_at};
+
+/// Reads transactions by position or by run. Not `Sync` state of any log: make one per reader.
+#[derive(Debug)]
+pub struct HistoryReader {
+    storage: Arc<dyn Storage>,
+    dirs: Vec<PathBuf>,
+    open: HashMap<u64, Segment>,
+    record: Vec<u8>,
+    assembled: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    len: u64,
+    header: SegmentHeader,
+}
+
+impl HistoryReader {
+    /// Reads from the segments in `dirs`: a log's own directory and its archive, in any order.
+    pub fn new(storage: Arc<dyn Storage>, dirs: Vec<PathBuf>) -> Self {
+        HistoryReader { storage, dirs, open: HashMap::new(), record: Vec::new(), assembled: Vec::new() }
+    }
+
+    /// Numbers and paths of all segments in the directories, oldest first.
+    pub fn segments(&self) -> Result<Vec<(u64, PathBuf)>, LogError> {
+        let mut all = Vec::new();
+        for dir in &self.dirs {
+            if !self.storage.exists(dir).map_err(LogError::io("look for", dir))? {
+                continue;
+            }
+            let names = self.storage.read_dir(dir).map_err(LogError::io("list", dir))?;
+            all.extend(names.iter().filter_map(|n| Some((parse_segment_name(n)?, dir.join(n)))));
+        }
+        all.sort_unstable();
+        // A segment being archived may be seen in both places.
+        all.dedup_by_key(|(number, _)| *number);
+        Ok(all)
+    }
+
+    fn segment(&mut self, number: u64) -> Result<&Segment, LogError> {
+        if !self.open.contains_key(&number) {
+            let name = segment_name(number);
+            let path =
+                self.dirs.iter().map(|d| d.join(&name)).find(|p| self.storage.exists(p).unwrap_or(false));
+            let dir = || self.dirs.first().map_or(PathBuf::new(), Clone::clone);
+            let path = path.ok_or_else(|| LogError::Missing { dir: dir() })?;
+            let file = self.storage.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
+            let len = file.len().map_err(LogError::io("measure", &path))?;
+            let mut page = vec![0; SEGMENT_HEADER_BYTES.min(len) as usize];
+            read_exact_at(&*file, 0, &mut page).map_err(LogError::io("read", &path))?;
+            let header = header_of(&page, &path)?;
+            if len > MAX_SEGMENT_BYTES || header.number != number {
+                return Err(LogError::damaged(&path, 0, format!("segment {number:016x}"), "another file"));
+            }
+            self.open.insert(number, Segment { path, file, len, header });
+        }
+        Ok(&self.open[&number])
+    }
+
+    /// Reads the record at a place into `self.record`.
+    fn fetch(&mut self, at: Position) -> Result<(Header, usize), LogError> {
+        let mut record = std::mem::take(&mut self.record);
+        let segment = self.segment(at.segment)?;
+        let damaged = |found: &str| {
+            let (path, expected) = (&segment.path, "a record of its segment");
+            LogError::damaged(path, at.offset, expected, found)
+        };
+        let room = segment.len.saturating_sub(at.offset);
+        if room < HEADER_BYTES as u64 || at.offset < SEGMENT_HEADER_BYTES {
+            return Err(damaged("the end of the file"));
+        }
+        let read = |offset: u64, buf: &mut [u8]| {
+            read_exact_at(&*segment.file, offset, buf).map_err(LogError::io("read", &segment.path))
+        };
+        // One read serves most records; the rest of a large one follows once its length is known.
+        let first = room.min(512) as usize;
+        record.resize(first, 0);
+        read(at.offset, &mut record)?;
+        let size = record_bytes(Header::read(&record).len as usize);
+        if size as u64 > room {
+            return Err(damaged("a length that leads out of the segment"));
+        }
+        record.resize(size, 0);
+        if size > first {
+            read(at.offset + first as u64, &mut record[first..])?;
+        }
+        let (header, _, _) = intact(&record, 0).map_err(|fault| damaged(&format!("{fault:?}")))?;
+        if header.salt != segment.header.salt || header.shard != segment.header.shard {
+            return Err(damaged("a record of another segment"));
+        }
+        self.record = record;
+        Ok((header, size))
+    }
+
+    /// Reads the transaction that begins at a place, whole, also where it goes on in later segments.
+    pub fn read(&mut self, at: Position) -> Result<RecordView<'_>, LogError> {
+        let (begin, size) = self.fetch(at)?;
+        if begin.kind >= kind::FIRST_OWN || !matches!(begin.part(), Part::Whole | Part::Begin) {
+            let path = self.segment(at.segment)?.path.clone();
+            return Err(LogError::damaged(&path, at.offset, "the start of a transaction", "another record"));
+        }
+        if begin.part() == Part::Whole {
+            return Ok(RecordView::new(
+                &begin,
+                &self.record[HEADER_BYTES..HEADER_BYTES + begin.len as usize],
+                at,
+            ));
+        }
+        let mut assembled = std::mem::take(&mut self.assembled);
+        assembled.clear();
+        assembled.extend_from_slice(&self.record[HEADER_BYTES..HEADER_BYTES + begin.len as usize]);
+        let mut next = Position { offset: at.offset + size as u64, ..at };
+        let mut last = begin;
+        loop {
+            let (header, size) = self.fetch(next)?;
+            let payload = &self.record[HEADER_BYTES..HEADER_BYTES + header.len as usize];
+            let follows = header.lsn == last.lsn.wrapping_add(1) && header.prev_crc == last.crc;
+            let same = header.run == begin.run && header.version == begin.version;
+            let step = match (header.kind, header.part()) {
+                _ if !follows => None,
+                (kind::SEAL, _) => {
+                    payload.try_into().ok().map(u64::from_le_bytes).filter(|n| *n > next.segment)
+                }
+                (kind::START, _) => Some(next.segment),
+                (k, Part::Continue | Part::Commit) if k == begin.kind && same => {
+                    assembled.extend_from_slice(payload);
+                    Some(next.segment)
+                }
+                _ => None,
+            };
+            let Some(segment) = step else {
+                let path = self.segment(next.segment)?.path.clone();
+                return Err(LogError::damaged(
+                    &path,
+                    next.offset,
+                    "the next part of a transaction",
+                    "another record",
+                ));
+            };
+            if header.kind == begin.kind && header.part() == Part::Commit {
+                let total =
+                    assembled.get(..8).map(|t| u64::from_le_bytes(t.try_into().expect("eight bytes")));
+                if total != Some(assembled.len() as u64 - 8) {
+                    let path = self.segment(next.segment)?.path.clone();
+                    return Err(LogError::damaged(
+                        &path,
+                        next.offset,
+                        "a whole transaction",
+                        "another length",
+                    ));
+                }
+                self.assembled = assembled;
+                return Ok(RecordView::new(&header, &self.assembled[8..], at));
+            }
+            last = header;
+            next = if segment == next.segment {
+                Position { offset: next.offset + size as u64, ..next }
+            } else {
+                Position { segment, offset: SEGMENT_HEADER_BYTES }
+            };
+        }
+    }
+
+    /// Hands out the transactions of `run` that begin in sealed segments numbered below `before`, oldest first,
+    /// building indexes that are missing or damaged. Costs O(segments + the run's own bytes).
+    pub fn run(
+        &mut self,
+        run: &[u8; 16],
+        before: u64,
+        apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+    ) -> Result<u64, LogError> {
+        let mut count = 0;
+        for (number, path) in self.segments()?.into_iter().filter(|(n, _)| *n < before) {
+            let offsets = match SegmentIndex::open_or_build(&*self.storage, &path)?.offsets(run) {
+                Err(LogError::Damaged { .. }) => SegmentIndex::build(&*self.storage, &path)?.offsets(run)?,
+                other => other?,
+            };
+            for offset in offsets {
+                let at = Position { segment: number, offset };
+                let view = self.read(at)?;
+                if view.run != *run {
+                    // Checksummed and yet wrong: never hand out another run's transaction.
+                    let index = path.with_file_name(index_name(number));
+                    return Err(LogError::damaged(&index, 0, "offsets of its run", "another run's"));
+                }
+                let lsn = view.lsn;
+                apply(view).map_err(|source| LogError::Apply { file: path.clone(), offset, lsn, source })?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Forgets open files, for example after segments were archived.
+    pub fn forget(&mut self) {
+        self.open.clear();
+    }
+
+    /// The directories read from.
+    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().map(PathBuf::as_path)
+    }
+}

@@ -1,0 +1,257 @@
+//! A sealed segment's index by run: where each transaction of a run begins.
+//!
+//! Derived from the segment, in a file beside it, checksummed piece by piece so that a lookup reads only what it needs:
+//! a few pages of the table of runs and the run's own offsets. Missing or damaged, it is built again.
+//!
+//! | part | bytes | fields |
+//! |---|---|---|
+//! | header | 64 | `INMEMIDX`, format version (2), shard (2), crc32 of the header with this field zero (4), segment (8), salt (4), runs (4), transactions (8), end of the segment (8), lowest (8) and highest (8) commit version |
+//! | table | 4096 a page | crc32 of the rest (4), runs in the page (4), each: run (16), first offset's place (4), offsets (4), crc32 of them (4); sorted by run, 146 a page |
+//! | offsets | 4 each | offsets in the segment, by run, ascending |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::limits::MAX_SEGMENT_BYTES;
+use crate::record::{Part, kind};
+use crate::scan::{Expect, expected};
+use crate::segment::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::storage::{File, OpenMode, Storage, read_all, read_exact_at, write_atomically};
+
+const MAGIC: [u8; 8] = *b"INMEMIDX";
+const HEADER_BYTES: u64 = 64;
+const PAGE_BYTES: usize = 4096;
+const ENTRY_BYTES: usize = 28;
+const ENTRIES_PER_PAGE: usize = (PAGE_BYTES - 8) / ENTRY_BYTES;
+
+/// An open index.
+#[derive(Debug)]
+pub struct SegmentIndex {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    segment: u64,
+    runs: u32,
+    transactions: u64,
+    end: u64,
+    versions: (u64, u64),
+}
+
+fn index_path(segment: &Path) -> PathBuf {
+    segment.with_extension("idx")
+}
+
+impl SegmentIndex {
+    /// Opens the index of the sealed segment at `segment`, building it if it is missing or its header is damaged.
+    /// Blocking; any thread.
+    pub fn open_or_build(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
+        match Self::open(storage, segment) {
+            Ok(index) => Ok(index),
+            Err(LogError::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(LogError::io("open", &index_path(segment))(source))
+            }
+            Err(_) => Self::build(storage, segment),
+        }
+    }
+
+    /// Builds the index of a sealed segment anew and opens it. The segment's records are checked on the way.
+    pub fn build(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
+        let bytes = encode(storage, segment)?;
+        let path = index_path(segment);
+        write_atomically(storage, &path, &bytes).map_err(LogError::room("write", &path))?;
+        Self::open(storage, segment)
+    }
+
+    /// Opens an index that is there.
+    pub fn open(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
+        let path = index_path(segment);
+        let file = storage.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
+        let mut head = [0; HEADER_BYTES as usize];
+        read_exact_at(&*file, 0, &mut head)
+            .map_err(|_| LogError::damaged(&path, 0, "an index header", "a shorter file"))?;
+        let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+        let half = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let mut zeroed = head;
+        zeroed[12..16].fill(0);
+        if head[..8] != MAGIC
+            || u16::from_le_bytes([head[8], head[9]]) != FORMAT_VERSION
+            || crc32fast::hash(&zeroed) != half(12)
+        {
+            return Err(LogError::damaged(&path, 0, "a sound index header", "another"));
+        }
+        // A recycled number never comes back, but a copied file might.
+        let of = segment_header(storage, segment)?;
+        if (of.number, of.salt) != (word(16), half(24)) {
+            return Err(LogError::damaged(&path, 16, "the index of its segment", "another segment's"));
+        }
+        Ok(SegmentIndex {
+            path,
+            file,
+            segment: word(16),
+            runs: half(28),
+            transactions: word(32),
+            end: word(40),
+            versions: (word(48), word(56)),
+        })
+    }
+
+    /// Number of the segment.
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Number of different runs in it.
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// Transactions begun in it.
+    pub fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// Offset after its last record.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Lowest and highest commit version begun in it; `None` if it holds no transaction.
+    pub fn versions(&self) -> Option<(u64, u64)> {
+        (self.transactions > 0).then_some(self.versions)
+    }
+
+    fn pages(&self) -> usize {
+        (self.runs as usize).div_ceil(ENTRIES_PER_PAGE)
+    }
+
+    fn page(&self, number: usize, page: &mut [u8; PAGE_BYTES]) -> Result<usize, LogError> {
+        let at = HEADER_BYTES + (number * PAGE_BYTES) as u64;
+        read_exact_at(&*self.file, at, page)
+            .map_err(|_| LogError::damaged(&self.path, at, "a page", "less"))?;
+        let count = u32::from_le_bytes([page[4], page[5], page[6], page[7]]) as usize;
+        let crc = u32::from_le_bytes([page[0], page[1], page[2], page[3]]);
+        if crc32fast::hash(&page[4..]) != crc || count == 0 || count > ENTRIES_PER_PAGE {
+            return Err(LogError::damaged(&self.path, at, "a sound page of runs", "a damaged one"));
+        }
+        Ok(count)
+    }
+
+    /// Where each transaction of `run` begins, ascending; none if the run is not in the segment. Reads O(log runs)
+    /// pages and the run's own offsets. [`LogError::Damaged`] asks for [`SegmentIndex::build`].
+    pub fn offsets(&self, run: &[u8; 16]) -> Result<Vec<u64>, LogError> {
+        let mut page = [0; PAGE_BYTES];
+        let (mut low, mut high) = (0, self.pages());
+        while low < high {
+            let middle = (low + high) / 2;
+            let count = self.page(middle, &mut page)?;
+            let entry = |i: usize| &page[8 + i * ENTRY_BYTES..8 + (i + 1) * ENTRY_BYTES];
+            if run[..] < entry(0)[..16] {
+                high = middle;
+            } else if run[..] > entry(count - 1)[..16] {
+                low = middle + 1;
+            } else {
+                let found = (0..count).map(entry).find(|e| e[..16] == run[..]);
+                return found.map_or(Ok(Vec::new()), |e| self.list(e));
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn list(&self, entry: &[u8]) -> Result<Vec<u64>, LogError> {
+        let half = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
+        let (first, count, crc) = (half(16), half(20), half(24));
+        let at = HEADER_BYTES + (self.pages() * PAGE_BYTES) as u64 + u64::from(first) * 4;
+        if u64::from(count) > self.transactions {
+            return Err(LogError::damaged(&self.path, at, "a run's offsets", "more than there are"));
+        }
+        let mut bytes = vec![0; count as usize * 4];
+        read_exact_at(&*self.file, at, &mut bytes)
+            .map_err(|_| LogError::damaged(&self.path, at, "a run's offsets", "a shorter file"))?;
+        if crc32fast::hash(&bytes) != crc {
+            return Err(LogError::damaged(&self.path, at, "a run's offsets", "damaged ones"));
+        }
+        Ok(bytes.chunks_exact(4).map(|o| u64::from(u32::from_le_bytes([o[0], o[1], o[2], o[3]]))).collect())
+    }
+}
+
+pub(crate) fn segment_header(storage: &dyn Storage, path: &Path) -> Result<SegmentHeader, LogError> {
+    let file = storage.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
+    let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
+    read_exact_at(&*file, 0, &mut page).map_err(LogError::io("read", path))?;
+    header_of(&page, path)
+}
+
+pub(crate) fn header_of(page: &[u8], path: &Path) -> Result<SegmentHeader, LogError> {
+    SegmentHeader::decode(page).map_err(|fault| match fault {
+        HeaderFault::Newer(found) => {
+            LogError::NewerFormat { file: path.into(), found, supported: FORMAT_VERSION }
+        }
+        other => LogError::damaged(path, 0, "a sound segment header", format!("{other:?}")),
+    })
+}
+
+fn encode(storage: &dyn Storage, segment: &Path) -> Result<Vec<u8>, LogError> {
+    let file = storage.open(segment, OpenMode::Read).map_err(LogError::io("open", segment))?;
+    let bytes = read_all(&*file, MAX_SEGMENT_BYTES).map_err(LogError::io("read", segment))?;
+    let header = header_of(&bytes, segment)?;
+    let mut runs: BTreeMap<[u8; 16], Vec<u32>> = BTreeMap::new();
+    let (mut transactions, mut low, mut high) = (0u64, u64::MAX, 0);
+    let mut at = SEGMENT_HEADER_BYTES as usize;
+    let mut expect = first_expected(&bytes, &header);
+    while let Ok((record, _, size)) = expected(&bytes, at, &expect) {
+        if record.kind < kind::FIRST_OWN && matches!(record.part(), Part::Whole | Part::Begin) {
+            runs.entry(record.run).or_default().push(at as u32);
+            transactions += 1;
+            low = low.min(record.version);
+            high = high.max(record.version);
+        }
+        expect = Expect { lsn: record.lsn.saturating_add(1), prev_crc: record.crc, ..expect };
+        at += size;
+        if record.kind == kind::SEAL {
+            break;
+        }
+    }
+    let mut out = vec![0; HEADER_BYTES as usize];
+    out[0..8].copy_from_slice(&MAGIC);
+    out[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out[10..12].copy_from_slice(&header.shard.to_le_bytes());
+    out[16..24].copy_from_slice(&header.number.to_le_bytes());
+    out[24..28].copy_from_slice(&header.salt.to_le_bytes());
+    out[28..32].copy_from_slice(&(runs.len() as u32).to_le_bytes());
+    out[32..40].copy_from_slice(&transactions.to_le_bytes());
+    out[40..48].copy_from_slice(&(at as u64).to_le_bytes());
+    out[48..56].copy_from_slice(&low.to_le_bytes());
+    out[56..64].copy_from_slice(&high.to_le_bytes());
+    let crc = crc32fast::hash(&out);
+    out[12..16].copy_from_slice(&crc.to_le_bytes());
+    let all: Vec<_> = runs.into_iter().collect();
+    let mut lists = Vec::with_capacity(transactions as usize * 4);
+    for page in all.chunks(ENTRIES_PER_PAGE) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(page.len() as u32).to_le_bytes());
+        for (run, offsets) in page {
+            let from = lists.len();
+            offsets.iter().for_each(|o| lists.extend_from_slice(&o.to_le_bytes()));
+            out.extend_from_slice(run);
+            out.extend_from_slice(&(from as u32 / 4).to_le_bytes());
+            out.extend_from_slice(&(offsets.len() as u32).to_le_bytes());
+            out.extend_from_slice(&crc32fast::hash(&lists[from..]).to_le_bytes());
+        }
+        out.resize(start + PAGE_BYTES, 0);
+        let crc = crc32fast::hash(&out[start + 4..]);
+        out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+    out.extend_from_slice(&lists);
+    Ok(out)
+}
+
+/// What the first record of a segment has to be, taken from itself: its start record says where it comes from.
+pub(crate) fn first_expected(bytes: &[u8], header: &SegmentHeader) -> Expect {
+    let (mut lsn, mut prev_crc) = (0, 0);
+    if let Ok((first, _, _)) = crate::scan::intact(bytes, SEGMENT_HEADER_BYTES as usize) {
+        (lsn, prev_crc) = (first.lsn, first.prev_crc);
+    }
+    Expect { salt: header.salt, shard: header.shard, lsn, prev_crc }
+}

@@ -1,0 +1,49 @@
+//! One process per directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::error::LogError;
+
+/// Name of the lock file.
+const LOCK_NAME: &str = "LOCK";
+
+/// Holds `DIR/LOCK` until dropped. The system gives the lock back when the process ends, however it ends; the file
+/// stays, since removing it would let two processes lock two files of the same name.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Takes the lock of an existing directory and writes this process's id into it. [`LogError::Locked`] names the
+    /// other's.
+    pub fn acquire(dir: &Path) -> Result<DirLock, LogError> {
+        let path = dir.join(LOCK_NAME);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(LogError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // The id is for the message only; the other process may be about to write it.
+                let _ = file.take(32).read_to_string(&mut text);
+                return Err(LogError::Locked { dir: dir.to_path_buf(), pid: text.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(e)) => return Err(LogError::io("lock", &path)(e)),
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(LogError::io("write", &path))?;
+        Ok(DirLock { _file: file })
+    }
+}

@@ -1,0 +1,128 @@
+//! A checkpoint gives back what was put in, or a typed error: any bit flipped, any length.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::payload;
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::{CheckpointInfo, CheckpointReader, CheckpointWriter, LogError, Lsn, SimDisk, Storage};
+
+fn dir() -> PathBuf {
+    PathBuf::from("/db/shard-0000")
+}
+
+fn info(covers: u64) -> CheckpointInfo {
+    CheckpointInfo { shard: 2, covers: Lsn(covers), version: 77, timestamp: -5 }
+}
+
+fn write(disk: &SimDisk, covers: u64, entries: &[Vec<u8>]) -> Result<PathBuf, LogError> {
+    let _ = disk.create_dir_all(&dir());
+    let mut writer = CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(covers))?;
+    for entry in entries {
+        writer.push(entry)?;
+    }
+    writer.finish()
+}
+
+fn read(disk: &SimDisk, path: &Path) -> Result<Vec<Vec<u8>>, LogError> {
+    let mut reader = CheckpointReader::open(disk, path, 2)?;
+    let mut all = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        all.push(entry.to_vec());
+    }
+    Ok(all)
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let mut all: Vec<_> = (0..40).map(|n| payload(n, (n as usize * 13) % 50)).collect();
+    all.push(Vec::new());
+    all
+}
+
+#[test]
+fn what_went_in_comes_out() {
+    let disk = SimDisk::new(1);
+    let mut all = entries();
+    all.push(payload(1, 200_000));
+    all.extend((0..3_000).map(|n| payload(n, 100)));
+    let path = write(&disk, 9, &all).expect("written");
+    assert_eq!(read(&disk, &path).expect("sound"), all);
+    assert_eq!(CheckpointReader::open(&disk, &path, 2).expect("sound").info(), info(9));
+    let none = write(&disk, 10, &[]).expect("written");
+    assert!(read(&disk, &none).expect("sound").is_empty());
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let disk = SimDisk::new(1);
+    let path = write(&disk, 9, &entries()).expect("written");
+    let sound = disk.contents(&path).expect("there");
+    for at in 0..sound.len() * 8 {
+        let mut bytes = sound.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        disk.put(&path, bytes);
+        assert!(read(&disk, &path).is_err(), "bit {at}");
+    }
+}
+
+#[test]
+fn every_other_length_is_found() {
+    let disk = SimDisk::new(1);
+    let path = write(&disk, 9, &entries()).expect("written");
+    let sound = disk.contents(&path).expect("there");
+    for len in 0..sound.len() {
+        disk.put(&path, sound[..len].to_vec());
+        assert!(read(&disk, &path).is_err(), "length {len}");
+    }
+    let mut longer = sound;
+    longer.push(0);
+    disk.put(&path, longer);
+    assert!(read(&disk, &path).is_err());
+}
+
+#[test]
+fn a_crash_while_writing_leaves_the_earlier_one() {
+    for seed in 0..300 {
+        let disk = SimDisk::new(seed);
+        let first = write(&disk, 5, &entries()).expect("written");
+        disk.crash_before(disk.ops() + 1 + seed % 9);
+        let second = write(&disk, 8, &entries());
+        let image = disk.crash(seed);
+        let listed = list_checkpoints(&image, &dir()).expect("listed");
+        assert!(listed.iter().any(|(_, p)| *p == first));
+        for (_, path) in &listed {
+            assert_eq!(read(&image, path).expect("a named checkpoint is whole"), entries());
+        }
+        if let Ok(second) = second {
+            assert_eq!(listed[0], (Lsn(8), second));
+        }
+        prune_checkpoints(&image, &dir(), 1).expect("pruned");
+        assert_eq!(image.files().len(), 1);
+    }
+}
+
+#[test]
+fn another_shards_is_refused() {
+    let disk = SimDisk::new(1);
+    let path = write(&disk, 9, &entries()).expect("written");
+    assert!(matches!(CheckpointReader::open(&disk, &path, 3), Err(LogError::Damaged { .. })));
+    let moved = dir().join("000000000000000a.ckpt");
+    disk.put(&moved, disk.contents(&path).expect("there"));
+    assert!(matches!(CheckpointReader::open(&disk, &moved, 2), Err(LogError::Damaged { .. })));
+}
+
+#[test]
+fn blocks_cannot_be_swapped() {
+    let disk = SimDisk::new(1);
+    let big: Vec<_> = (0..3).map(|n| payload(n, 65_536)).collect();
+    let path = write(&disk, 9, &big).expect("written");
+    let mut bytes = disk.contents(&path).expect("there");
+    let size = 16 + 4 + 65_536;
+    let (a, b) = (bytes[64..64 + size].to_vec(), bytes[64 + size..64 + 2 * size].to_vec());
+    bytes[64..64 + size].copy_from_slice(&b);
+    bytes[64 + size..64 + 2 * size].copy_from_slice(&a);
+    disk.put(&path, bytes);
+    assert!(matches!(read(&disk, &path), Err(LogError::Damaged { offset: 64, .. })));
+}
