@@ -2,5 +2,7 @@
 //!
 //! Everything here takes and gives plain data; the database is joined to it in `main.rs` and the modules it calls.
 
+pub mod args;
+pub mod demo;
 pub mod import;
 pub mod render;

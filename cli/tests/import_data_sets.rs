@@ -33,6 +33,10 @@ fn count(value: &Value, field: &str) -> usize {
     value.get(field).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
+/// Messages in the model calls of the Langfuse set, those that a later call repeats counted once. 68 are those of the 19
+/// different traces, and 3 those of the one that is there twice.
+const MESSAGES_IN_TWENTY_TRACES: usize = 68 + 3;
+
 /// What must hold of every run, whatever its format.
 fn check_run(run: &ImportedRun) {
     let mut known = HashSet::new();
@@ -200,6 +204,18 @@ fn langfuse_goes_in_whole() {
     assert_eq!(of_kind(SpanKind::Custom("span".to_owned())), 78);
     assert_eq!(spans().filter(|s| matches!(s.status, SpanStatus::Failed(_))).count(), 0);
     assert_eq!(runs.iter().flat_map(|r| &r.events).filter(|e| e.kind == EventKind::ToolCall).count(), 11);
+
+    // What the traces were given and gave, one event each; and a result for every tool that gave one.
+    let of_event = |kind: EventKind| runs.iter().flat_map(|r| &r.events).filter(|e| e.kind == kind).count();
+    let given = |field: &str| sources.iter().filter(|s| !s["trace"][field].is_null()).count();
+    assert_eq!((of_event(EventKind::RunInput), given("input")), (17, 17));
+    assert_eq!((of_event(EventKind::RunOutput), given("output")), (17, 17));
+    let answered = observations.iter().filter(|o| o["type"] == "TOOL" && !o["output"].is_null()).count();
+    assert_eq!(of_event(EventKind::ToolResult), answered);
+    assert_eq!(runs.iter().map(ImportedRun::message_count).sum::<usize>(), MESSAGES_IN_TWENTY_TRACES);
+    // No message is counted twice though every model call repeats those before it: each is said in its conversation.
+    let koog = runs.iter().find(|r| r.metadata["source.file"] == "koog-2025-08-26.trace.json").unwrap();
+    assert_eq!(koog.message_count(), 9);
 
     let sum =
         |field: &str| -> u64 { observations.iter().filter_map(|o| o["usageDetails"][field].as_u64()).sum() };

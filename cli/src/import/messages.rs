@@ -49,9 +49,11 @@ fn tool_call(call: Value, at: &Place<'_>) -> Result<ToolCall, Fault> {
     Ok(ToolCall { id, name, arguments, rest: call })
 }
 
-/// Whether a value is a list of messages: every item an object with a role.
+/// Whether a value is a list of messages: messages, with calls and their results between them where the interface has
+/// these as items of their own.
 pub(super) fn is_list_of_messages(value: &Value) -> bool {
-    value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(is_message))
+    let is_item = |item: &Value| is_message(item) || item.get("call_id").is_some_and(Value::is_string);
+    value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(is_item))
 }
 
 /// Whether a value is a message: an object with a role and something said.

@@ -8,6 +8,7 @@ mod identity;
 mod json;
 mod langfuse;
 mod messages;
+mod preview;
 mod reader;
 mod run;
 mod swe_agent;
@@ -15,6 +16,7 @@ mod tau_bench;
 mod time;
 
 pub use error::ImportError;
+pub use preview::{Counts, Preview};
 pub use reader::{MAX_FILE_BYTES, read_all, read_bytes, read_file};
 pub use run::{EventKind, ImportedEvent, ImportedRun, ImportedSpan, ImportedStatus, SpanKind, SpanStatus};
 

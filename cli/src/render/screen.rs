@@ -90,6 +90,16 @@ impl Screen {
         self.width_columns.unwrap_or(FALLBACK_WIDTH_COLUMNS)
     }
 
+    /// Whether colours are wanted.
+    pub fn has_colors(&self) -> bool {
+        self.colors
+    }
+
+    /// The same screen with `columns` less to write in, for what is indented.
+    pub fn narrower(&self, columns: usize) -> Screen {
+        Screen { width_columns: self.width_columns.map(|w| w.saturating_sub(columns)), colors: self.colors }
+    }
+
     /// `text` in the colours of `tone`, where colours are wanted.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         let style = match tone {

@@ -44,7 +44,9 @@ pub(super) fn events(spans: &[ImportedSpan]) -> Vec<ImportedEvent> {
                 let times_said = said.entry(what).or_insert(0);
                 if *times_here > *times_said {
                     *times_said += 1;
-                    let role = message["role"].as_str().unwrap_or("unknown").to_owned();
+                    // A call or a result that is an item of its own has a type and no role.
+                    let role = message["role"].as_str().or(message["type"].as_str());
+                    let role = role.unwrap_or("unknown").to_owned();
                     events.push(ImportedEvent {
                         kind: EventKind::Message(role),
                         at,
@@ -67,13 +69,15 @@ fn messages(value: &Value) -> Vec<&Value> {
     if is_message(value) {
         return vec![value];
     }
-    for key in ["messages", "contents"] {
+    for key in ["messages", "contents", "output"] {
         if let Some(list) = value.get(key).filter(|list| is_list_of_messages(list)) {
             return list.as_array().into_iter().flatten().collect();
         }
     }
-    if let Some(choices) = value.get("choices").and_then(Value::as_array) {
-        return choices.iter().filter_map(|c| c.get("message")).filter(|m| is_message(m)).collect();
+    for (list, key) in [("choices", "message"), ("candidates", "content")] {
+        if let Some(choices) = value.get(list).and_then(Value::as_array) {
+            return choices.iter().filter_map(|c| c.get(key)).filter(|m| is_message(m)).collect();
+        }
     }
     for key in ["message", "content"] {
         if let Some(message) = value.get(key).filter(|m| is_message(m)) {
@@ -85,6 +89,7 @@ fn messages(value: &Value) -> Vec<&Value> {
 
 /// Two messages are one if role and what was said are equal; the rest (why the model stopped, an index) comes and goes.
 fn what_is_said(message: &Value) -> String {
-    let keys = ["role", "content", "parts", "text", "tool_calls", "tool_call_id"];
+    let keys =
+        ["role", "content", "parts", "text", "tool_calls", "tool_call_id", "call_id", "arguments", "output"];
     digest(&Value::Array(keys.iter().map(|key| message.get(key).cloned().unwrap_or(Value::Null)).collect()))
 }

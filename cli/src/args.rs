@@ -1,0 +1,264 @@
+//! The command line: what can be typed, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{import::Format, render::ColorChoice};
+
+/// An embedded in-memory database for AI agents: what a run did is the data itself.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "in-mem",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "First steps:\n  \
+                  in-mem demo                                   see an agent work, be killed, and go on\n  \
+                  in-mem import tau-bench results.json          bring in runs that were recorded elsewhere\n  \
+                  in-mem runs --status failed                   which runs failed?\n  \
+                  in-mem show RUN                               what happened in one of them?\n\n\
+                  RUN is a run's id, or enough of its beginning to be the only one."
+)]
+pub struct Cli {
+    /// What is asked of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The database's directory.
+    #[arg(long, global = true, env = "IN_MEM_DB", default_value = "./in-mem-data", value_name = "PATH")]
+    pub db: PathBuf,
+    /// Print JSON, one object on each line, for other programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: ColorChoice,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Bring in runs recorded by other tools.
+    ///
+    /// Each run in the files becomes a run here: its messages and tool calls as events, its calls as a trace, its end as
+    /// status, tags and state. Times are kept. A run that is there already is passed over, so importing twice does no harm;
+    /// a broken file is named with the place of the fault, and the others go in.
+    #[command(after_help = formats_and_examples())]
+    Import(ImportArgs),
+    /// Watch an agent work, be killed half-way, and go on from what was recorded.
+    ///
+    /// A small agent explores the source tree it stands in and keeps what it finds in a database. It runs in a process of
+    /// its own, which is killed with SIGKILL; then the database is opened again, what is there is held against what had been
+    /// acknowledged, and the agent goes on to the end. Needs no network and no key.
+    #[command(after_help = "Examples:\n  in-mem demo\n  in-mem demo --tree ~/src/project\n\n\
+                            Exits with 1 if anything that was acknowledged is missing.")]
+    Demo(DemoArgs),
+    /// List runs.
+    #[command(after_help = "Examples:\n  in-mem runs\n  in-mem runs --status failed --tag task:07\n  \
+                            in-mem runs --json | jq -r .name")]
+    Runs(RunsArgs),
+    /// Show one run: how it ended, its trace, its state.
+    #[command(after_help = "Examples:\n  in-mem show 0198c2\n  in-mem show 0198c2 --json")]
+    Show(RunArg),
+    /// Print a value of a run's key-value store.
+    #[command(
+        after_help = "Examples:\n  in-mem get 0198c2 answer/overview\n  in-mem get 0198c2 reward --json\n\n\
+                            Exits with 1 if there is no such key."
+    )]
+    Get(GetArgs),
+    /// Store a value in a run's key-value store.
+    #[command(
+        after_help = "Examples:\n  in-mem put 0198c2 reviewed true\n  in-mem put 0198c2 note '{\"by\": \"ann\"}'\n  \
+                            in-mem put 0198c2 zip --text 01234\n\n\
+                            VALUE is JSON where it can be read as JSON, and text where not."
+    )]
+    Put(PutArgs),
+    /// Print a run's events in order.
+    #[command(
+        after_help = "Examples:\n  in-mem events 0198c2\n  in-mem events 0198c2 --kind tool.call --limit 20\n  \
+                            in-mem events 0198c2 --json | jq .payload"
+    )]
+    Events(EventsArgs),
+    /// Show what the database holds and how it is doing.
+    #[command(after_help = "Examples:\n  in-mem stats\n  in-mem stats --db /var/lib/agent/db --json")]
+    Stats,
+}
+
+/// Takes a [`Format`] by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatArg(pub Format);
+
+impl ValueEnum for FormatArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[FormatArg(Format::TauBench), FormatArg(Format::SweAgent), FormatArg(Format::Langfuse)]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()).help(self.0.about()))
+    }
+}
+
+/// `import`
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// What recorded the runs.
+    #[arg(value_enum)]
+    pub format: FormatArg,
+    /// The files.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Read the files and say what would go in, without a database.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `demo`
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// The source tree to explore.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub tree: PathBuf,
+}
+
+/// `runs`
+#[derive(Clone, Debug, Args)]
+pub struct RunsArgs {
+    /// Only runs of this status: created, running, paused, completed, failed, cancelled or archived.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Only runs with this tag; given more than once, with all of them.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Only runs whose name begins like this.
+    #[arg(long, value_name = "PREFIX")]
+    pub name: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_name = "RUNS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+}
+
+/// `show`, and whatever else takes a run alone.
+#[derive(Clone, Debug, Args)]
+pub struct RunArg {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+}
+
+/// `get`
+#[derive(Clone, Debug, Args)]
+pub struct GetArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// The key.
+    pub key: String,
+}
+
+/// `put`
+#[derive(Clone, Debug, Args)]
+pub struct PutArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// The key.
+    pub key: String,
+    /// The value.
+    #[arg(allow_hyphen_values = true)]
+    pub value: String,
+    /// Take the value as text even where it could be read as JSON.
+    #[arg(long)]
+    pub text: bool,
+}
+
+impl PutArgs {
+    /// The value to store.
+    pub fn json_value(&self) -> serde_json::Value {
+        let text = || serde_json::Value::String(self.value.clone());
+        if self.text { text() } else { serde_json::from_str(&self.value).unwrap_or_else(|_| text()) }
+    }
+}
+
+/// `events`
+#[derive(Clone, Debug, Args)]
+pub struct EventsArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// Only events of this type, for example tool.call.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// From this number on.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub from: u64,
+    /// At most so many.
+    #[arg(long, default_value_t = 200, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+}
+
+fn formats_and_examples() -> String {
+    let mut help = "Formats:\n".to_owned();
+    for format in Format::ALL {
+        help.push_str(&format!("  {:<10} {}\n", format.name(), format.about()));
+    }
+    help.push_str(
+        "\nExamples:\n  in-mem import tau-bench gpt-4o-airline.json\n  in-mem import swe-agent trajectories/*.traj\n  \
+         in-mem import langfuse trace.json --dry-run\n\n\
+         Exits with 1 if a file or a run in one could not be read; everything else is in.",
+    );
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_parses() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().map(str::trim).filter(|l| l.starts_with("in-mem ")).collect();
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                let typed = example.split('|').next().unwrap_or_default().trim();
+                // As a shell would split it, as far as the examples go: single quotes hold a word together.
+                let mut words = Vec::new();
+                for (index, part) in typed.split('\'').enumerate() {
+                    match index % 2 {
+                        0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                        _ => words.push(part.to_owned()),
+                    }
+                }
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_json_where_it_can_be() {
+        let value = |args: &[&str]| match Cli::try_parse_from([&["in-mem", "put", "r", "k"], args].concat()) {
+            Ok(Cli { command: Command::Put(put), .. }) => put.json_value(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(value(&["12"]), serde_json::json!(12));
+        assert_eq!(value(&["-12"]), serde_json::json!(-12));
+        assert_eq!(value(&["{\"a\":1}"]), serde_json::json!({"a": 1}));
+        assert_eq!(value(&["hello"]), serde_json::json!("hello"));
+        assert_eq!(value(&["--text", "01234"]), serde_json::json!("01234"));
+    }
+}
