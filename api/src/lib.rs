@@ -31,6 +31,7 @@ mod database;
 mod events;
 mod kv;
 mod pending;
+mod replay;
 mod run;
 mod runs;
 mod state;
@@ -41,8 +42,9 @@ pub use builder::Builder;
 pub use database::{Database, Stats};
 pub use events::{EventDraft, EventIter, Events};
 pub use in_mem_engine::{
-    Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning, RunCursor,
-    RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
+    Change, Clock, Commit, Digest, Durability, Error, Event, Execution, ForkPoint, HistoryError, KeyMoment,
+    ManualClock, Mismatch, OpenError, Pinning, Point, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus,
+    SnapshotError, Usage, Verification, WriteError,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
@@ -50,6 +52,7 @@ pub use in_mem_model::{
 };
 pub use kv::{Kv, Page};
 pub use pending::Pending;
+pub use replay::{EventsAt, KvAt, RunAt, RunMoment, StateAt};
 pub use run::Run;
 pub use runs::Runs;
 pub use state::State;

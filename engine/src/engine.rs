@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
+use crate::history::commits::LogPlaces;
 use crate::pending::PendingReply;
 use crate::routing::shard_of;
 use crate::snapshot::Snapshot;
@@ -39,6 +40,8 @@ pub struct Engine {
     pub(crate) durability: Durability,
     pub(crate) snapshot_limit_bytes: usize,
     pub(crate) path: Option<PathBuf>,
+    /// Where history is read from; `None`: nothing is logged.
+    pub(crate) logs: Option<LogPlaces>,
     /// Why shards are not pinned to cores, where they are not.
     pub(crate) unpinned: Option<String>,
     pub(crate) notes: Vec<String>,

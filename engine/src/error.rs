@@ -9,6 +9,8 @@ use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::LogError;
 
+use crate::history::HistoryError;
+
 /// Why a database could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -138,6 +140,9 @@ pub enum Error {
     /// The snapshot cannot be had or used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The past of a run cannot be shown.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// There is no such run.
     #[error("run {run} is not known here; begin it, or check the id (`db.runs()` lists what there is)")]
     UnknownRun {

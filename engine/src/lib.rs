@@ -5,6 +5,7 @@ mod config;
 mod durability;
 mod engine;
 mod error;
+pub mod history;
 mod open;
 mod pending;
 mod pinning;
@@ -15,6 +16,9 @@ pub use config::Config;
 pub use durability::Durability;
 pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
+pub use history::{
+    Change, Commit, Digest, HistoryError, KeyMoment, Mismatch, Point, Timeline, Verification, View,
+};
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
 pub use in_mem_shard::core::command::{self, RunInfo, Usage};
 pub use in_mem_shard::core::error::{Condition, WriteError};

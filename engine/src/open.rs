@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::durability::Durability;
 use crate::engine::{Engine, ShardHandle};
 use crate::error::{Error, OpenError};
+use crate::history::commits::LogPlaces;
 use crate::pinning;
 
 /// A shard's core with its state back, and what there was to say.
@@ -35,7 +36,7 @@ impl Engine {
         let cores = (0..shards)
             .map(|_| Recovered { core: ShardCore::new(index(&config), Log::None), note: None })
             .collect();
-        start(config, cores, None)
+        start(config, cores, None, None)
     }
 
     /// Opens the database in a directory, making it where there is none.
@@ -47,7 +48,11 @@ impl Engine {
         let storage: Arc<dyn Storage> = config.storage.clone().unwrap_or_else(|| Arc::new(DiskStorage));
         let directory = Directory::open(path, &*storage, &config)?;
         let recovered = recover_all(&directory, &storage, &config)?;
-        start(config, recovered, Some(directory))
+        let logs = LogPlaces {
+            storage,
+            shards: (0..directory.shards).map(|shard| directory.shard(shard)).collect(),
+        };
+        start(config, recovered, Some(directory), Some(logs))
     }
 }
 
@@ -156,7 +161,12 @@ fn recover(
 }
 
 /// Starts every shard.
-fn start(config: Config, recovered: Vec<Recovered>, directory: Option<Directory>) -> Result<Engine, Error> {
+fn start(
+    config: Config,
+    recovered: Vec<Recovered>,
+    directory: Option<Directory>,
+    logs: Option<LogPlaces>,
+) -> Result<Engine, Error> {
     let plan = pinning::plan(config.pinning, recovered.len());
     let (sync_interval_ms, sync_bytes) = match config.durability {
         Durability::Buffered { interval, bytes } => {
@@ -195,6 +205,7 @@ fn start(config: Config, recovered: Vec<Recovered>, directory: Option<Directory>
         durability: config.durability,
         snapshot_limit_bytes: config.snapshot_limit_bytes,
         path: directory.as_ref().map(|d| d.path.clone()),
+        logs,
         unpinned: plan.reason,
         notes,
         closed: AtomicBool::new(false),

@@ -10,9 +10,10 @@ use smallvec::SmallVec;
 
 use super::ShardCore;
 use super::command::{CommitRequest, Committed, ReadKey, RunChange, Write};
-use super::effect::EffectWriter;
+use super::effect::{EffectWriter, effects_of_lineage};
 use super::error::{Condition, WriteError};
 use super::event::{self, ChainHead, event_key};
+use super::log::lineage_id;
 use super::run_meta::{RunMeta, RunStatus};
 use super::run_state::RunState;
 use crate::index::{Direction, PageLimit, ScanRange};
@@ -175,7 +176,12 @@ impl ShardCore {
         let staged = self.stage(request.run, request.writes, &mut effects, &mut staging);
         let several_runs = effects.several_runs();
         let logged = match staged {
-            Ok(()) => self.log_commit(request.run, several_runs, &payload),
+            // Whoever looks for the history of one run finds what spans several under the lineage's own id.
+            Ok(()) if several_runs => {
+                effects_of_lineage(request.run, &mut payload);
+                self.log_commit(lineage_id(request.run), true, &payload)
+            }
+            Ok(()) => self.log_commit(request.run, false, &payload),
             Err(error) => Err(error),
         };
         self.payload = payload;
@@ -470,9 +476,10 @@ impl ShardCore {
             self.expiry.add(at, Key { run, tag, user: KeyBytes::from(user) });
         }
         match tag {
-            Tag::Run => self.note_meta(run, value.as_ref()),
+            // Other keys under this tag are the run's bookkeeping.
+            Tag::Run if user.is_empty() => self.note_meta(run, value.as_ref()),
             Tag::Event => self.note_event(run, user, value.as_ref()),
-            Tag::Kv | Tag::State | Tag::Trace => {}
+            Tag::Kv | Tag::State | Tag::Trace | Tag::Run => {}
         }
         let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
         let hashed = self.hashed(run, tag, user);

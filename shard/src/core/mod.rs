@@ -22,7 +22,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::index::IndexWriter;
 
-pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log};
+pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
 pub use query::{PAGE_LIMIT, compare_runs};
 pub use recovery::{CheckpointEntry, LoadError, ReplayError};
 pub use run_index::{RunCursor, RunFilter, RunOrder};

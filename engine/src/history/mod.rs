@@ -1,0 +1,18 @@
+//! The past of a run, read from the log and from nothing else.
+//!
+//! - [`commits`]: the commits of one run, in order, out of the shard's log.
+//! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
+//! - [`digest`]: what two states have to have in common to be called the same.
+//!
+//! What is read here is a pure function of the log. Where the log does not hold it, the error says so: nothing falls
+//! back to what the run is now.
+
+pub mod commits;
+pub mod digest;
+mod error;
+pub mod timeline;
+
+pub use commits::{Change, Commit};
+pub use digest::{Digest, Mismatch, Verification};
+pub use error::HistoryError;
+pub use timeline::{KeyMoment, Point, Timeline, View};
