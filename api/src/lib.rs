@@ -35,6 +35,7 @@ mod replay;
 mod run;
 mod runs;
 mod state;
+mod steps;
 mod transaction;
 
 pub use begin::BeginRun;
@@ -44,7 +45,7 @@ pub use events::{EventDraft, EventIter, Events};
 pub use in_mem_engine::{
     Change, Clock, Commit, Digest, Durability, Error, Event, Execution, ForkPoint, HistoryError, KeyMoment,
     ManualClock, Mismatch, OpenError, Pinning, Point, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus,
-    SnapshotError, Usage, Verification, WriteError,
+    SnapshotError, StepError, Usage, Verification, WriteError,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
@@ -56,6 +57,7 @@ pub use replay::{EventsAt, KvAt, RunAt, RunMoment, StateAt};
 pub use run::Run;
 pub use runs::Runs;
 pub use state::State;
+pub use steps::{MAX_STEP_DEPTH, STEP_EVENT, STEP_FAILED_EVENT, StepOptions};
 pub use transaction::{Transaction, TxEvents, TxKv, TxState};
 
 /// What the calls of this crate give.

@@ -10,6 +10,7 @@ use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::LogError;
 
 use crate::history::HistoryError;
+use crate::step_error::StepError;
 
 /// Why a database could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -140,6 +141,9 @@ pub enum Error {
     /// The snapshot cannot be had or used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A durable step could not be taken.
+    #[error(transparent)]
+    Step(Box<StepError>),
     /// The past of a run cannot be shown.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -214,4 +218,10 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl From<StepError> for Error {
+    fn from(error: StepError) -> Self {
+        Self::Step(Box::new(error))
+    }
 }

@@ -11,6 +11,7 @@ mod pending;
 mod pinning;
 mod routing;
 mod snapshot;
+mod step_error;
 
 pub use config::Config;
 pub use durability::Durability;
@@ -32,3 +33,4 @@ pub use pending::PendingReply;
 pub use pinning::Pinning;
 pub use routing::{MAX_SHARDS, ROUTING_NAME, shard_of};
 pub use snapshot::Snapshot;
+pub use step_error::StepError;
