@@ -29,6 +29,7 @@ mod begin;
 mod builder;
 mod database;
 mod events;
+mod fork;
 mod kv;
 mod pending;
 mod replay;
@@ -42,10 +43,11 @@ pub use begin::BeginRun;
 pub use builder::Builder;
 pub use database::{Database, Stats};
 pub use events::{EventDraft, EventIter, Events};
+pub use fork::ForkOptions;
 pub use in_mem_engine::{
-    Change, Clock, Commit, Digest, Durability, Error, Event, Execution, ForkPoint, HistoryError, KeyMoment,
-    ManualClock, Mismatch, OpenError, Pinning, Point, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus,
-    SnapshotError, StepError, Usage, Verification, WriteError,
+    Change, Clock, Commit, Diff, Digest, Divergence, Durability, Error, Event, Execution, ForkPoint,
+    HistoryError, KeyDiff, KeyMoment, ManualClock, Mismatch, OpenError, Pinning, Point, RunCursor, RunInfo,
+    RunMeta, RunOrder, RunStatus, Side, SnapshotError, StepError, Usage, ValueDiff, Verification, WriteError,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,

@@ -13,6 +13,7 @@ use in_mem_shard::core::command::{
 };
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
+use in_mem_shard::core::fork::ForkMarks;
 use in_mem_shard::core::{PAGE_LIMIT, RunCursor, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
@@ -30,6 +31,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct ShardHandle {
     pub(crate) turn: Shard<Actor>,
     pub(crate) reader: IndexReader,
+    pub(crate) forks: Arc<ForkMarks>,
 }
 
 /// A database's engine. Every method may be called from any thread.
@@ -154,6 +156,10 @@ impl Engine {
         self.path.as_deref()
     }
 
+    pub(crate) fn may_be_fork(&self, run: RunId) -> bool {
+        self.handle(run).forks.may_be_fork(run)
+    }
+
     pub(crate) fn snapshot_limit_bytes(&self) -> usize {
         self.snapshot_limit_bytes
     }
@@ -204,9 +210,10 @@ impl Engine {
         let shard = self.handle(run);
         let hashed = shard.reader.hashed(shard.reader.run_hash(&run), KeyRef::new(run, tag, key));
         match shard.reader.get_latest(&hashed, || self.now()) {
-            Ok(value) => Ok(value),
-            // More threads than reader slots: the shard looks for us.
-            Err(_) => match self.call(shard, Command::Get(Box::new(Key::new(run, tag, key))))? {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) if !shard.forks.may_be_fork(run) => Ok(None),
+            // A fork may see its parent's; or more threads than reader slots: the shard looks for us.
+            _ => match self.call(shard, Command::Get(Box::new(Key::new(run, tag, key))))? {
                 Reply::Value(value) => Ok(value),
                 other => Err(unexpected(other)),
             },

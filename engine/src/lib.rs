@@ -18,7 +18,8 @@ pub use durability::Durability;
 pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
 pub use history::{
-    Change, Commit, Digest, HistoryError, KeyMoment, Mismatch, Point, Timeline, Verification, View,
+    Change, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError, KeyDiff, KeyMoment, Mismatch,
+    Point, Side, Timeline, ValueDiff, Verification, View,
 };
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
 pub use in_mem_shard::core::command::{self, RunInfo, Usage};

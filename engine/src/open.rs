@@ -180,6 +180,7 @@ fn start(
     {
         notes.extend(note);
         let reader = core.index_mut().reader();
+        let forks = core.fork_marks();
         let pinned = *pinned;
         let options = Options {
             execution: config.execution,
@@ -197,7 +198,7 @@ fn start(
         let actor = Actor::new(core, config.clock.clone(), sync_bytes);
         let turn = Shard::start(actor, options)
             .map_err(|error| OpenError::Thread { shard, reason: error.to_string() })?;
-        shards.push(ShardHandle { turn, reader });
+        shards.push(ShardHandle { turn, reader, forks });
     }
     Ok(Engine {
         shards,

@@ -1,5 +1,6 @@
 //! All versions of all keys of a run, and the run as it was after any of its commits.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use in_mem_shard::core::effect::Effect;
 use in_mem_shard::core::event::event_key;
+use in_mem_shard::core::fork::is_shared;
 use in_mem_shard::core::run_meta::RunMeta;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -84,6 +86,8 @@ pub struct KeyMoment {
 #[derive(Debug)]
 pub struct Timeline {
     run: RunId,
+    /// What a fork shares with its parent.
+    base: Option<View>,
     /// The version of the shard through which the log was read.
     through: Version,
     commits: Vec<CommitPlace>,
@@ -100,6 +104,7 @@ impl Timeline {
     fn new(run: RunId) -> Self {
         Self {
             run,
+            base: None,
             through: Version(0),
             commits: Vec::new(),
             changes: Vec::new(),
@@ -310,6 +315,13 @@ impl View {
     /// # Errors
     /// [`HistoryError`] where the run was not there at that point.
     pub fn new(timeline: Arc<Timeline>, at: Point) -> Result<Self, HistoryError> {
+        if let (Point::Event(sequence), Some(base)) = (at, &timeline.base)
+            && timeline.key(Tag::Event, &event_key(sequence)).is_none()
+            && base.get(Tag::Event, &event_key(sequence)).is_some()
+        {
+            // A fork's events go on its parent's: before the fork, the run was its parent.
+            return Self::new(base.timeline.clone(), at);
+        }
         let place = timeline.place_of(at)?;
         Ok(Self { timeline, place })
     }
@@ -391,7 +403,32 @@ impl View {
 
     /// The value of a key then.
     pub fn get(&self, tag: Tag, user: &[u8]) -> Option<VersionedValue> {
-        self.value_of(self.timeline.key(tag, user)?, self.timestamp())
+        self.get_as_of(tag, user, self.timestamp())
+    }
+
+    fn get_as_of(&self, tag: Tag, user: &[u8], now: Timestamp) -> Option<VersionedValue> {
+        // What the run wrote itself, a deletion included, hides what it shares.
+        if let Some(key) = self.timeline.key(tag, user)
+            && self.version_of(key).is_some()
+        {
+            return self.value_of(key, now);
+        }
+        let base = self.timeline.base.as_ref().filter(|_| is_shared(tag, user))?;
+        base.get_as_of(tag, user, now)
+    }
+
+    /// The keys that were written between an earlier view of the same timeline and this one, in order.
+    pub fn changed_since(&self, earlier: &View) -> Vec<(Tag, KeyBytes)> {
+        let commits = &self.timeline.commits;
+        let end = |place: usize| place.checked_sub(1).map_or(0, |last| commits[last].changes_end);
+        let (from, to) = (end(earlier.place.min(self.place)), end(self.place));
+        let mut places: Vec<u32> = self.timeline.changes[from..to].iter().map(|(key, _)| *key).collect();
+        places.sort_unstable();
+        places.dedup();
+        let keys = places.into_iter().map(|place| &self.timeline.keys[place as usize]);
+        let mut changed: Vec<_> = keys.map(|key| (key.tag, key.user.clone())).collect();
+        changed.sort_unstable();
+        changed
     }
 
     /// The entries of a range then, in order.
@@ -432,12 +469,20 @@ impl View {
         };
         let ordered = &self.timeline.ordered;
         let begin = ordered.partition_point(|place| before(&keys[*place as usize]));
-        ordered[begin..]
-            .iter()
-            .map(|place| &keys[*place as usize])
-            .take_while(|key| within(key))
-            .filter_map(|key| Some((key.user.clone(), self.value_of(key, now)?)))
-            .collect()
+        let own = ordered[begin..].iter().map(|place| &keys[*place as usize]).take_while(|key| within(key));
+        let Some(base) = &self.timeline.base else {
+            return own.filter_map(|key| Some((key.user.clone(), self.value_of(key, now)?))).collect();
+        };
+        let shared =
+            base.scan_as_of(tag, lower, upper, now).into_iter().filter(|(key, _)| is_shared(tag, key));
+        let mut merged: BTreeMap<KeyBytes, VersionedValue> = shared.collect();
+        for key in own.filter(|key| self.version_of(key).is_some()) {
+            match self.value_of(key, now) {
+                Some(value) => merged.insert(key.user.clone(), value),
+                None => merged.remove(&key.user),
+            };
+        }
+        merged.into_iter().collect()
     }
 
     /// What was known of the run as a whole then; `None` where it had been deleted.
@@ -447,7 +492,11 @@ impl View {
 
     /// Every value that a key had until then, oldest first.
     pub fn key_history(&self, tag: Tag, user: &[u8]) -> Vec<KeyMoment> {
-        let mut all = self.timeline.key_history(tag, user);
+        let mut all = Vec::new();
+        if let Some(base) = self.timeline.base.as_ref().filter(|_| is_shared(tag, user)) {
+            all = base.key_history(tag, user);
+        }
+        all.extend(self.timeline.key_history(tag, user));
         let version = self.version();
         all.retain(|moment| moment.version <= version);
         all
@@ -460,6 +509,11 @@ impl Engine {
     /// # Errors
     /// [`HistoryError`]: the database keeps no log, or the log does not reach back to the run's beginning.
     pub fn timeline(&self, run: RunId) -> Result<Timeline, Error> {
+        self.timeline_at_depth(run, 0)
+    }
+
+    /// The timeline of a run that so many forks lead to.
+    pub(super) fn timeline_at_depth(&self, run: RunId, depth: usize) -> Result<Timeline, Error> {
         let mut timeline = Timeline::new(run);
         let through = self.read_records(run, |record| {
             let (version, timestamp) = (Version(record.version), Timestamp(record.timestamp));
@@ -488,10 +542,11 @@ impl Engine {
         let begins = timeline
             .key(Tag::Run, b"")
             .and_then(|key| key.versions.first())
-            .is_some_and(|version| version.commit == 1);
-        if !begins {
+            .filter(|version| version.commit == 1);
+        let Some(meta) = begins.and_then(|version| RunMeta::from_value(version.value.as_ref()?)) else {
             return Err(HistoryError::Cut { run, oldest: first.version }.into());
-        }
+        };
+        timeline.base = self.base_of(run, &meta, depth)?;
         Ok(timeline)
     }
 

@@ -8,6 +8,7 @@ pub mod effect;
 pub mod error;
 pub mod event;
 mod expiry;
+pub mod fork;
 mod log;
 mod query;
 mod recovery;
@@ -15,6 +16,8 @@ mod run_index;
 pub mod run_meta;
 mod run_state;
 pub mod transaction;
+
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use in_mem_model::{RunId, Timestamp, Version};
@@ -29,6 +32,7 @@ pub use run_index::{RunCursor, RunFilter, RunOrder};
 
 use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
+use fork::ForkMarks;
 use run_index::RunIndex;
 use run_state::RunState;
 
@@ -40,6 +44,7 @@ pub struct ShardCore {
     runs: HashMap<RunId, RunState, FxBuildHasher>,
     run_index: RunIndex,
     expiry: Expiry,
+    fork_marks: Arc<ForkMarks>,
     /// The time of the turn. Never runs backwards, so that versions and times agree on what came first.
     now: Timestamp,
     /// The last version installed.
@@ -69,6 +74,7 @@ impl ShardCore {
             runs: HashMap::default(),
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
+            fork_marks: Arc::default(),
             now: Timestamp(0),
             version: Version(0),
             published: Version(0),

@@ -8,6 +8,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::command::Usage;
 use super::event::ChainHead;
+use super::fork::Fork;
 use super::run_meta::RunMeta;
 
 /// How many events each named stream of a run holds.
@@ -23,6 +24,8 @@ pub(crate) struct RunState {
     /// Boxed: most runs have none.
     pub(crate) streams: Option<Box<Streams>>,
     pub(crate) last_version: Version,
+    /// What it shares with another run, where it is a fork.
+    pub(crate) fork: Option<Arc<Fork>>,
     /// Whether this process began the run or took it over.
     pub(crate) adopted: bool,
 }
@@ -35,6 +38,7 @@ impl RunState {
             chain: ChainHead::default(),
             streams: None,
             last_version: Version(0),
+            fork: None,
             adopted: false,
         }
     }
