@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use in_mem_engine::{Clock, Config, Durability, Engine, Execution, Pinning, Storage};
+use in_mem_engine::{
+    Clock, Config, Durability, Engine, Execution, Pinning, ProgressCallback, RecoveryProgress, Storage,
+};
 
 use crate::{Database, Result};
 
@@ -38,7 +41,8 @@ impl Builder {
         self
     }
 
-    /// How many shards. Default: the cores that this process may use, or what the database on disk has.
+    /// How many shards. Default: the cores that this process may use, or what the database on disk has. Where that has another
+    /// number, every run is moved to the shard that owns it now.
     pub fn shards(mut self, shards: usize) -> Self {
         self.config.shards = Some(shards);
         self
@@ -62,7 +66,7 @@ impl Builder {
         self
     }
 
-    /// How large a log segment is, in bytes. Default 64 MiB; smaller ones are made and recycled more often.
+    /// How large a log segment is, in bytes. Default 16 MiB; smaller ones are made and recycled more often.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.config.segment_bytes = bytes;
         self
@@ -71,6 +75,32 @@ impl Builder {
     /// How much memory snapshots may hold back, in bytes per shard, before the oldest expires. Default 1 GiB.
     pub fn snapshot_limit_bytes(mut self, bytes: usize) -> Self {
         self.config.snapshot_limit_bytes = bytes;
+        self
+    }
+
+    /// How often a checkpoint is written of shards that changed, so that opening again is quick. Default 5 minutes; `None`: not
+    /// by time.
+    pub fn checkpoint_interval(mut self, interval: Option<Duration>) -> Self {
+        self.config.checkpoint_interval = interval;
+        self
+    }
+
+    /// How long the log of a shard grows, in bytes, before a checkpoint is written of it. Default 256 MiB; `None`: not by size.
+    pub fn checkpoint_log_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.config.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// Whether log that a checkpoint covers is kept for replay and history. Default yes; without, its space is used again, and
+    /// what a run was before its last checkpoint cannot be shown.
+    pub fn keep_history(mut self, keep: bool) -> Self {
+        self.config.keep_history = keep;
+        self
+    }
+
+    /// Has this told how far recovery has come, for a progress bar. It is called from several threads.
+    pub fn on_progress(mut self, callback: impl Fn(RecoveryProgress) + Send + Sync + 'static) -> Self {
+        self.config.progress = Some(ProgressCallback::new(callback));
         self
     }
 
@@ -95,8 +125,8 @@ impl Builder {
     /// Opens the database; one on disk is recovered first.
     ///
     /// # Errors
-    /// [`crate::OpenError`]: the path is not a directory or not a database, another process has it open, its log is
-    /// damaged, a setting cannot be.
+    /// [`crate::OpenError`]: the path is not a directory or not a database, this process may not write there, another
+    /// process has it open, its log is damaged, it is of a newer version, a setting cannot be.
     pub fn open(self) -> Result<Database> {
         let engine = match self.path {
             Some(path) => Engine::open(&path, self.config)?,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-pub use in_mem_engine::Stats;
+pub use in_mem_engine::{BackupReport, CheckpointStats, ShardStats, Stats};
 use in_mem_engine::{Durability, Engine};
 use in_mem_model::{Namespace, RunId};
 
@@ -117,6 +117,24 @@ impl Database {
     /// [`crate::Error::OutcomeUnknown`] where the log failed.
     pub fn sync(&self) -> Result<()> {
         self.engine.sync()
+    }
+
+    /// Writes a checkpoint of every shard that changed since its last, now. It happens by itself too, by time and by the log's
+    /// growth: see [`Builder::checkpoint_interval`]. Gives what was written, shard by shard.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`]; the database goes on as before.
+    pub fn checkpoint(&self) -> Result<Vec<Option<CheckpointStats>>> {
+        self.engine.checkpoint()
+    }
+
+    /// Writes a consistent copy of the database into a directory that is empty or not there yet, while the database goes on.
+    /// The copy opens anywhere. It holds the state of all runs, not the log they came from.
+    ///
+    /// # Errors
+    /// [`crate::OpenError::NotEmpty`], [`crate::Error::Checkpoint`]; the database goes on as before.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
+        self.engine.backup(to.as_ref())
     }
 
     /// Does one round of the engine's own work (syncs, expiry) where it has no threads: for the simulator.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use in_mem_engine::history::diff::DEFAULT_CONTEXT_EVENTS;
-use in_mem_engine::{Diff, ForkSettings, Point};
+use in_mem_engine::{Diff, ForkSettings, ImportReport, Point};
 use in_mem_model::{Namespace, RunId, Value};
 
 use crate::{Database, Result, Run};
@@ -80,6 +80,24 @@ impl Database {
         }
         let id = self.engine().fork(parent, at.into(), settings)?;
         self.run(id)
+    }
+
+    /// A run with its whole history, with the runs that it began and those forked from it, as the bytes of one file. Where it is a
+    /// fork, what it shares comes along.
+    ///
+    /// # Errors
+    /// [`crate::HistoryError`] where the log does not hold the history.
+    pub fn export(&self, run: RunId) -> Result<Vec<u8>> {
+        self.engine().export(run)
+    }
+
+    /// Takes in what [`Database::export`] gave, here or elsewhere: under the same ids, or under new ones. A bundle is proved
+    /// before anything is written, and one that is refused changes nothing.
+    ///
+    /// # Errors
+    /// [`crate::BundleError`], [`crate::WriteError::RunExists`].
+    pub fn import(&self, bundle: &[u8], new_ids: bool) -> Result<ImportReport> {
+        self.engine().import(bundle, new_ids)
     }
 
     /// How two runs differ as they are.

@@ -4,13 +4,15 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use in_mem_engine::event::{self, ChainHead};
-use in_mem_engine::{Commit, Digest, Event, KeyMoment, Point, RunMeta, Usage, Verification, View};
+use in_mem_engine::{
+    Commit, Digest, Event, HistoryError, KeyMoment, Point, RunMeta, Span, Usage, Verification, View,
+};
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::{key_bounds, prefix_bounds};
-use crate::{Database, Error, Result, Run};
+use crate::{Database, Error, Result, Run, SpanTree};
 
 /// A run as it was after one of its commits. Read from the log and from nothing else; never changes, whatever becomes of the
 /// run.
@@ -84,6 +86,19 @@ impl Run {
     /// [`crate::HistoryError::NoEvent`], and as [`Run::at`].
     pub fn at_event(&self, sequence: u64) -> Result<RunAt> {
         self.at(Point::Event(sequence))
+    }
+
+    /// What the run knew when it made a call: the state behind the commit that first recorded this span.
+    ///
+    /// # Errors
+    /// [`crate::HistoryError::NoSpan`], and as [`Run::at`].
+    pub fn at_span(&self, id: impl AsRef<str>) -> Result<RunAt> {
+        let id = id.as_ref();
+        let timeline = Arc::new(self.engine.timeline(self.id)?);
+        let Some(version) = timeline.first_written(Tag::Trace, id.as_bytes()) else {
+            return Err(HistoryError::NoSpan { run: self.id, span: id.to_owned() }.into());
+        };
+        Ok(RunAt { view: View::new(timeline, Point::Version(version))? })
     }
 
     /// Its commits, oldest first, each with what it changed.
@@ -189,6 +204,11 @@ impl RunAt {
     /// Its state cells then.
     pub fn state(&self) -> StateAt<'_> {
         StateAt { view: &self.view }
+    }
+
+    /// Its traces then.
+    pub fn traces(&self) -> TracesAt<'_> {
+        TracesAt { view: &self.view }
     }
 
     /// What was known of it, and what it held.
@@ -408,6 +428,42 @@ impl StateAt<'_> {
     /// Every value that a cell had until then, oldest first.
     pub fn history(&self, cell: impl AsRef<str>) -> Vec<KeyMoment> {
         self.view.key_history(Tag::State, cell.as_ref().as_bytes())
+    }
+}
+
+/// The traces of a run at one point.
+#[derive(Debug, Clone, Copy)]
+pub struct TracesAt<'v> {
+    view: &'v View,
+}
+
+impl TracesAt<'_> {
+    /// The span with this id, as it was then.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] where what is stored is not a span.
+    pub fn get(&self, id: impl AsRef<str>) -> Result<Option<Span>> {
+        let run = self.view.timeline().run();
+        let stored = self.view.get(Tag::Trace, id.as_ref().as_bytes());
+        stored.map(|stored| crate::traces::unpack(run, id.as_ref(), &stored)).transpose()
+    }
+
+    /// All spans, by id.
+    ///
+    /// # Errors
+    /// As [`TracesAt::get`].
+    pub fn list(&self) -> Result<Vec<Span>> {
+        let run = self.view.timeline().run();
+        let all = self.view.scan(Tag::Trace, Bound::Unbounded, Bound::Unbounded);
+        all.iter().map(|(id, stored)| crate::traces::unpack_key(run, id, stored)).collect()
+    }
+
+    /// All spans, each below the one it belongs to.
+    ///
+    /// # Errors
+    /// As [`TracesAt::get`].
+    pub fn tree(&self) -> Result<SpanTree> {
+        Ok(SpanTree::of(self.list()?))
     }
 }
 

@@ -107,10 +107,11 @@ fn forks_are_what_copies_would_be() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let dir = tempfile::tempdir().expect("a directory");
         let durability = if seed % 3 == 0 { Durability::Strict } else { Durability::buffered() };
-        let open = || {
+        let open_with = |shards| {
             let builder = Database::builder().path(dir.path()).durability(durability);
-            builder.shards(2).segment_bytes(128 << 10).open().expect("opens")
+            builder.shards(shards).segment_bytes(128 << 10).open().expect("opens")
         };
+        let open = || open_with(2);
         let mut db = open();
         let root = db.begin_run("root").expect("begins").id();
         let mut all: Vec<(RunId, Model)> = vec![(root, Model::default())];
@@ -137,13 +138,19 @@ fn forks_are_what_copies_would_be() {
                 assert_eq!(meta.forked_from.expect("a fork").run, run.id());
                 all.push((fork.id(), model));
             }
+            if rng.u8(0..60) == 0 {
+                db.checkpoint().expect("checkpoints");
+            }
             if rng.u8(0..80) == 0 {
                 drop(run);
                 db.close().expect("closes");
-                db = open();
+                db = open_with(rng.usize(1..4));
             }
         }
-        for _ in 0..2 {
+        for round in 0..3 {
+            if round == 1 {
+                db.checkpoint().expect("checkpoints");
+            }
             for (id, model) in &all {
                 let run = db.run(*id).expect("there");
                 check(&run, model);
@@ -156,7 +163,7 @@ fn forks_are_what_copies_would_be() {
                 assert_eq!(replayed(&run, Point::Version(*at)), *model);
             }
             db.close().expect("closes");
-            db = open();
+            db = if round == 1 { open_with(5) } else { open() };
         }
     }
 }

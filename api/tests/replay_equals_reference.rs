@@ -125,16 +125,17 @@ fn the_replay_at_every_version_is_what_the_model_said() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let durability = if seed % 3 == 0 { Durability::Strict } else { Durability::buffered() };
         // Segments so small that most of the history is in sealed ones.
-        let open = || {
+        let open_with = |shards| {
             Database::builder()
                 .path(dir.path())
                 .durability(durability)
-                .shards(2)
+                .shards(shards)
                 .segment_bytes(64 << 10)
                 .clock(Arc::new(clock.clone()))
                 .open()
                 .expect("opens")
         };
+        let open = || open_with(2);
         let mut db = open();
         let id = db.begin_run("replayed").expect("begins").id();
         let other = db.run(id).expect("there").child("other").expect("there").begin().expect("begins").id();
@@ -150,9 +151,12 @@ fn the_replay_at_every_version_is_what_the_model_said() {
             }
             db.run(noise).expect("there").kv().put(format!("{}", rng.u16(..)), "noise").expect("puts");
             if rng.u8(0..60) == 0 {
+                db.checkpoint().expect("checkpoints");
+            }
+            if rng.u8(0..60) == 0 {
                 drop((run, other));
                 db.close().expect("closes");
-                db = open();
+                db = open_with(rng.usize(1..4));
             }
         }
         check(&db.run(id).expect("there"), &history);

@@ -1,6 +1,7 @@
 //! The settings of an engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use in_mem_shard::clock::{Clock, SystemClock};
 use in_mem_shard::turn::Execution;
@@ -9,6 +10,7 @@ use in_mem_wal::Storage;
 use crate::durability::Durability;
 use crate::error::OpenError;
 use crate::pinning::Pinning;
+use crate::progress::ProgressCallback;
 use crate::routing::MAX_SHARDS;
 
 /// The settings of an engine.
@@ -28,6 +30,15 @@ pub struct Config {
     pub segment_bytes: u64,
     /// How much memory snapshots may hold back, in bytes per shard.
     pub snapshot_limit_bytes: usize,
+    /// How often a checkpoint is written of shards that changed; `None`: not by time.
+    pub checkpoint_interval: Option<Duration>,
+    /// How long a shard's log grows before a checkpoint is written of it, in bytes; `None`: not by size.
+    pub checkpoint_log_bytes: Option<u64>,
+    /// Whether log that a checkpoint covers is kept, in each shard's `archive` directory, for replay and history; or else
+    /// used again.
+    pub keep_history: bool,
+    /// Told how far recovery has come.
+    pub progress: Option<ProgressCallback>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where files lie; `None`: on the file system.
@@ -48,6 +59,10 @@ impl Default for Config {
             inbox_capacity: 1_024,
             segment_bytes: 16 << 20,
             snapshot_limit_bytes: 1 << 30,
+            checkpoint_interval: Some(Duration::from_secs(300)),
+            checkpoint_log_bytes: Some(256 << 20),
+            keep_history: true,
+            progress: None,
             clock: Arc::new(SystemClock),
             storage: None,
             background: true,

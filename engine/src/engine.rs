@@ -1,8 +1,8 @@
 //! The coordinator: every shard's turn and reader, and which run goes where.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
@@ -10,18 +10,22 @@ use in_mem_shard::Actor;
 use in_mem_shard::clock::Clock;
 use in_mem_shard::core::command::{
     Command, CommitRequest, Committed, CoreStats, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
+    StreamRequest,
 };
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
 use in_mem_shard::core::fork::ForkMarks;
-use in_mem_shard::core::{PAGE_LIMIT, RunCursor, compare_runs};
+use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
+use in_mem_shard::core::watch::WatchRequest;
+use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
+use in_mem_wal::{DirLock, LogError, Storage};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{Books, CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
-use crate::history::commits::LogPlaces;
 use crate::pending::PendingReply;
 use crate::routing::shard_of;
 use crate::snapshot::Snapshot;
@@ -34,20 +38,44 @@ pub(crate) struct ShardHandle {
     pub(crate) forks: Arc<ForkMarks>,
 }
 
+impl ShardHandle {
+    /// Runs the coordinator's own work on the core, in a turn.
+    pub(crate) fn maintain<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ShardCore) -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        let command = Command::Maintain(Box::new(move |core| Box::new(work(core))));
+        match self.turn.call(command, None).map_err(|error| call_error(error, None))? {
+            Reply::Maintained(result) => match result.downcast::<R>() {
+                Ok(result) => Ok(*result),
+                Err(_) => Err(Error::Internal { what: "a shard answered the coordinator with another type" }),
+            },
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
 /// A database's engine. Every method may be called from any thread.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) shards: Arc<[ShardHandle]>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) durability: Durability,
     pub(crate) snapshot_limit_bytes: usize,
     pub(crate) path: Option<PathBuf>,
-    /// Where history is read from; `None`: nothing is logged.
-    pub(crate) logs: Option<LogPlaces>,
     /// Why shards are not pinned to cores, where they are not.
     pub(crate) unpinned: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) closed: AtomicBool,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) checkpointer: Arc<Checkpointer>,
+    /// The seed of its logs' salts; none in memory.
+    pub(crate) salt_seed: Option<u64>,
+    /// Whether its storage is the system's own.
+    pub(crate) on_file_system: bool,
+    pub(crate) worker: Mutex<Option<Worker>>,
+    /// Held until the database is closed.
+    pub(crate) lock: Mutex<Option<DirLock>>,
 }
 
 /// A page of runs.
@@ -76,6 +104,10 @@ pub struct ShardStats {
     pub syncs: u64,
     /// Commands waiting.
     pub waiting: u64,
+    /// Its newest checkpoint.
+    pub checkpoint: Option<CheckpointStats>,
+    /// Why the last attempt at a checkpoint failed, where it did.
+    pub checkpoint_error: Option<String>,
 }
 
 /// What a database counts.
@@ -115,6 +147,11 @@ fn refused(error: WriteError) -> Error {
         WriteError::UnknownRun { run } => Error::UnknownRun { run },
         WriteError::Key(error) => Error::Key(error),
         WriteError::Value(error) => Error::Value(error),
+        WriteError::Log(error) => match &*error {
+            LogError::NoSpace { path, .. } => Error::NoSpace { path: path.clone() },
+            LogError::Poisoned { reason } => Error::Poisoned { reason: reason.to_string() },
+            _ => Error::Write(WriteError::Log(error)),
+        },
         error => Error::Write(error),
     }
 }
@@ -384,7 +421,7 @@ impl Engine {
     pub fn runs(&self, query: RunQuery) -> Result<RunPage, Error> {
         let limit = query.limit.min(PAGE_LIMIT);
         let mut page = RunPage::default();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             match self.call(shard, Command::Runs(Box::new(RunQuery { limit, ..query.clone() })))? {
                 Reply::Runs(runs, total) => {
                     page.runs.extend(runs);
@@ -399,7 +436,7 @@ impl Engine {
         let full = page.runs.len() >= limit;
         page.runs.truncate(limit);
         if full {
-            page.next = page.runs.last().map(|run| RunCursor { created: run.meta.created, id: run.id });
+            page.next = page.runs.last().map(|run| RunCursor::behind(run, query.order));
         }
         Ok(page)
     }
@@ -426,6 +463,61 @@ impl Engine {
         }
     }
 
+    /// How many live keys there are in a range, as of the request's version or as of each of several moments.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn count(&self, mut request: ScanRequest) -> Result<u64, Error> {
+        let shard = self.handle(request.run);
+        let mut keys = 0;
+        loop {
+            match self.call(shard, Command::Count(Box::new(request.clone())))? {
+                Reply::Count(some, next) => {
+                    keys += some;
+                    let Some(next) = next else { return Ok(keys) };
+                    request.lower = std::ops::Bound::Excluded(next);
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Some of a run's spans, or what some come to, and where to go on: one turn's worth.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn spans(&self, run: RunId, query: &SpanQuery) -> Result<SpanPage, Error> {
+        loop {
+            match self.call(self.handle(run), Command::Spans(run, Box::new(query.clone())))? {
+                Reply::Spans(page) if page.building => {}
+                Reply::Spans(page) => return Ok(*page),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// The numbers of some of a stream's events, and how many it has in all.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn stream(&self, request: StreamRequest) -> Result<(Vec<u64>, u64), Error> {
+        match self.call(self.handle(request.run), Command::Stream(Box::new(request)))? {
+            Reply::Stream(sequences, len) => Ok((sequences, len)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Tells a watcher of changes; gives the version behind which it hears everything.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`], [`WriteError::Lagged`], [`WriteError::TooManyWatchers`], [`Error::Closed`].
+    pub fn watch(&self, request: WatchRequest) -> Result<Version, Error> {
+        match self.call(self.handle(request.run), Command::Watch(Box::new(request)))? {
+            Reply::Watching(version) => Ok(version),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Takes a run over that another process left at work.
     ///
     /// # Errors
@@ -439,6 +531,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Closed`].
     pub fn stats(&self) -> Result<Stats, Error> {
+        let mut books = self.checkpointer.books();
+        books.resize_with(self.shards.len(), Books::default);
         let mut shards = Vec::with_capacity(self.shards.len());
         for (number, shard) in self.shards.iter().enumerate() {
             let core = match self.call(shard, Command::Stats)? {
@@ -453,6 +547,8 @@ impl Engine {
                 turns_home,
                 syncs,
                 waiting: inbox_len,
+                checkpoint: books[number].last,
+                checkpoint_error: books[number].error.take(),
             });
         }
         Ok(Stats {
@@ -482,10 +578,34 @@ impl Engine {
     /// # Errors
     /// [`Error::OutcomeUnknown`] where a log failed.
     pub fn sync(&self) -> Result<(), Error> {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.turn.sync().map_err(|error| call_error(error, None))?;
         }
         Ok(())
+    }
+
+    /// Writes a checkpoint, now, of every shard that changed since its last. Gives what was written, shard by shard; none
+    /// where nothing had changed, and none of a database in memory.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Poisoned`], [`Error::OutcomeUnknown`]; the database goes on as before, and an older
+    /// checkpoint is kept until the new one is durable.
+    pub fn checkpoint(&self) -> Result<Vec<Option<CheckpointStats>>, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.checkpointer.run(Which::Changed)
+    }
+
+    /// The directory of a shard's log and checkpoints; `None` in memory. Log that checkpoints cover is in its `archive`,
+    /// where history is kept.
+    pub fn shard_dir(&self, shard: usize) -> Option<&std::path::Path> {
+        self.checkpointer.dirs().get(shard).map(PathBuf::as_path)
+    }
+
+    /// Where its files lie.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
     }
 
     /// Does one round of the home threads' work, where there are none.
@@ -493,7 +613,7 @@ impl Engine {
     /// # Errors
     /// [`Error::OutcomeUnknown`] where a log failed.
     pub fn step(&self) -> Result<(), Error> {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             while shard.turn.step().more {}
             if shard.turn.has_sync_failed() {
                 return Err(call_error(CallError::OutcomeUnknown, None));
@@ -503,7 +623,7 @@ impl Engine {
     }
 
     #[inline]
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         // Relaxed: a flag; what the close did is known through the turns.
         self.closed.load(Ordering::Relaxed)
     }
@@ -516,8 +636,12 @@ impl Engine {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
+        // First: it uses the shards.
+        self.checkpointer.stop();
+        drop(self.worker.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.checkpointer.hold_off());
         let mut outcome = Ok(());
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let Ok(actor) = shard.turn.close() else { continue };
             if let in_mem_shard::core::Log::Wal(log) = actor.into_core().into_log()
                 && let Err(error) = log.close()
@@ -526,6 +650,8 @@ impl Engine {
                 outcome = Err(Error::OutcomeUnknown { reason: error.to_string() });
             }
         }
+        // Last: from here on another process may have it.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         outcome
     }
 }

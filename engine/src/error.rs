@@ -1,6 +1,6 @@
 //! Why the engine could not do what it was asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::LogError;
 
-use crate::history::HistoryError;
+use crate::history::{BundleError, HistoryError};
 use crate::step_error::StepError;
 
 /// Why a database could not be opened.
@@ -28,6 +28,14 @@ pub enum OpenError {
         path.display()
     )]
     NotADatabase {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files in it.
+        example: String,
+    },
+    /// There is something already where a new database is to be.
+    #[error("{} holds files already ({example}, ...); name an empty directory, or a path where there is nothing yet", path.display())]
+    NotEmpty {
         /// The directory.
         path: PathBuf,
         /// One of the files in it.
@@ -64,7 +72,7 @@ pub enum OpenError {
         known: &'static str,
     },
     /// The system refused.
-    #[error("{attempted} {}: {source}", path.display())]
+    #[error("could not {attempted} {}: {source}", path.display())]
     Io {
         /// What was attempted.
         attempted: &'static str,
@@ -72,6 +80,42 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system said.
         source: Arc<std::io::Error>,
+    },
+    /// This process may not do it.
+    #[error(
+        "not allowed to {attempted} {}: {source}; give this user the rights, or name another directory",
+        path.display()
+    )]
+    Permission {
+        /// What was attempted.
+        attempted: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// There are commits, but no manifest that says of what.
+    #[error(
+        "{} has no manifest, but commits ({}): its MANIFEST was lost, or a backup into it never ended; restore the MANIFEST, \
+         make the backup again, or save what can be read with `in-mem salvage FROM TO`",
+        path.display(), example.display()
+    )]
+    ManifestMissing {
+        /// The directory.
+        path: PathBuf,
+        /// Something in it that holds commits.
+        example: PathBuf,
+    },
+    /// The newest checkpoint is damaged, and what it covers is nowhere else.
+    #[error(
+        "{source}; an older checkpoint and the log do not make up for it ({instead}): restore a backup, or save what can be \
+         read with `in-mem salvage FROM TO`"
+    )]
+    CheckpointLost {
+        /// The damage.
+        source: Arc<LogError>,
+        /// Why the others do not do.
+        instead: String,
     },
     /// The log refused.
     #[error(transparent)]
@@ -102,9 +146,14 @@ pub enum OpenError {
     },
 }
 
-impl From<LogError> for OpenError {
-    fn from(error: LogError) -> Self {
-        Self::Log(Arc::new(error))
+impl OpenError {
+    pub(crate) fn io(attempted: &'static str, path: &Path, source: std::io::Error) -> Self {
+        let (path, source) = (path.to_owned(), Arc::new(source));
+        match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Permission { attempted, path, source },
+            std::io::ErrorKind::NotADirectory => Self::NotADirectory { path },
+            _ => Self::Io { attempted, path, source },
+        }
     }
 }
 
@@ -144,6 +193,9 @@ pub enum Error {
     /// A durable step could not be taken.
     #[error(transparent)]
     Step(Box<StepError>),
+    /// A bundle cannot be made or taken in.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The past of a run cannot be shown.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -185,6 +237,24 @@ pub enum Error {
         /// What failed.
         reason: String,
     },
+    /// There is no room on the disk for another segment of the log. Nothing was changed and nothing is lost.
+    #[error(
+        "no room on the disk for another log segment at {}; nothing was changed: free some space and try again (a checkpoint \
+         frees log that is not kept as history)",
+        path.display()
+    )]
+    NoSpace {
+        /// The segment that could not be made.
+        path: PathBuf,
+    },
+    /// A checkpoint or backup could not be made. The database goes on as before.
+    #[error("the checkpoint of shard {shard} could not be made; the database goes on as before: {reason}")]
+    Checkpoint {
+        /// The shard.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
     /// Something is longer than it may be.
     #[error("{what} is more than the {limit} that are allowed; see `in_mem::limits`")]
     TooLong {
@@ -196,6 +266,30 @@ pub enum Error {
     /// A value is not of the type that was asked for, or the other way round.
     #[error(transparent)]
     Serde(#[from] SerdeError),
+    /// There is no such span.
+    #[error("run {run} has no span `{id}`; start it first, or check the id")]
+    UnknownSpan {
+        /// The run.
+        run: RunId,
+        /// The span's id.
+        id: Arc<str>,
+    },
+    /// Two spans that were to be recorded together have one id.
+    #[error("two of the spans to record in run {run} have the id `{id}`; an id is unique in its run")]
+    DuplicateSpan {
+        /// The run.
+        run: RunId,
+        /// The id.
+        id: Arc<str>,
+    },
+    /// The span has ended.
+    #[error("span `{id}` of run {run} has ended already")]
+    SpanEnded {
+        /// The run.
+        run: RunId,
+        /// The span's id.
+        id: Arc<str>,
+    },
     /// The caller gave its transaction up.
     #[error("given up: {reason}")]
     Aborted {

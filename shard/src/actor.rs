@@ -27,6 +27,19 @@ pub struct Actor {
     /// The expiry that the home thread knows of.
     known_expiry: Option<Timestamp>,
     spares: Spares,
+    growth: Option<Growth>,
+}
+
+/// Whom to tell when the log has grown.
+struct Growth {
+    limit_bytes: u64,
+    notify: Box<dyn Fn() + Send>,
+}
+
+impl std::fmt::Debug for Growth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Growth").field("limit_bytes", &self.limit_bytes).finish_non_exhaustive()
+    }
 }
 
 /// Segments that are made ahead of need, on the home thread, outside the turn.
@@ -41,7 +54,12 @@ impl Actor {
     /// Gives a core its clock. When `sync_bytes` wait for their sync, the home thread does not wait for its interval.
     pub fn new(core: ShardCore, clock: Arc<dyn Clock>, sync_bytes: u64) -> Self {
         let spares = Spares { asked_for: None, made: unbounded() };
-        Self { core, clock, syncing: None, sync_bytes, known_expiry: None, spares }
+        Self { core, clock, syncing: None, sync_bytes, known_expiry: None, spares, growth: None }
+    }
+
+    /// Has `notify` called, on the home thread and once a segment, while the log is longer than this.
+    pub fn on_log_growth(&mut self, limit_bytes: u64, notify: impl Fn() + Send + 'static) {
+        self.growth = Some(Growth { limit_bytes, notify: Box::new(notify) });
     }
 
     /// The core.
@@ -128,7 +146,12 @@ impl Actor {
         let reply = self.core.execute(command);
         let ticket = match &reply {
             // Told at once: it says nothing of what is not published.
-            Reply::Value(_) | Reply::Page(_) | Reply::Stats(_) | Reply::Refused(_) => Ticket(0),
+            Reply::Value(_)
+            | Reply::Page(_)
+            | Reply::Count(..)
+            | Reply::Stats(_)
+            | Reply::Maintained(_)
+            | Reply::Refused(_) => Ticket(0),
             _ => self.ticket(),
         };
         (reply, ticket)
@@ -159,7 +182,12 @@ impl turn::Core for Actor {
 
     fn begin_sync(&mut self) -> Option<SyncJob> {
         let through = self.core.version();
-        let job = self.core.log_mut().wal_mut()?.begin_sync()?;
+        let log = self.core.log_mut().wal_mut()?;
+        if log.unsynced_bytes() == 0 {
+            // Idle: a record that vouches for what was synced last. Without room for it, it is not written.
+            let _ = log.mark();
+        }
+        let job = log.begin_sync()?;
         self.syncing = Some(through);
         Some(job)
     }
@@ -206,6 +234,11 @@ impl turn::Core for Actor {
         }
         let log = self.core.log_mut().wal_mut()?;
         self.spares.asked_for = Some(log.position().segment);
+        if let Some(growth) = &self.growth
+            && log.log_bytes() >= growth.limit_bytes
+        {
+            (growth.notify)();
+        }
         let job = log.spare_job()?;
         let made = self.spares.made.0.clone();
         Some(Box::new(move || {

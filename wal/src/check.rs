@@ -131,8 +131,20 @@ pub fn salvage(
     dir: &Path,
     apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
 ) -> Result<SalvageReport, LogError> {
+    salvage_after(storage, dir, Lsn::ZERO, apply)
+}
+
+/// [`salvage`] where a checkpoint makes up for everything through `covers`: that such records are missing before the
+/// first one is not listed.
+pub fn salvage_after(
+    storage: &dyn Storage,
+    dir: &Path,
+    covers: Lsn,
+    apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+) -> Result<SalvageReport, LogError> {
     let mut report = SalvageReport::default();
     let mut last = 0u64;
+    let mut first = true;
     let mut begun: Option<(Header, Position, Vec<u8>)> = None;
     read_every(storage, dir, &mut |item| {
         let (header, payload, position, path) = match item {
@@ -150,6 +162,9 @@ pub fn salvage(
             what,
             serious: true,
         };
+        if std::mem::take(&mut first) && header.lsn <= covers.0.saturating_add(1) {
+            last = header.lsn.saturating_sub(1);
+        }
         if header.lsn <= last {
             report.lost.push(problem(format!("record {} again, after record {last}; left out", header.lsn)));
             return Ok(());

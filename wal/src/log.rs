@@ -14,6 +14,9 @@ use crate::spare::{Spare, SpareJob, make};
 use crate::storage::{File, Mapped, Storage};
 use crate::sync::{SegmentWrite, SyncJob};
 
+/// The unit that a disk writes or loses as a whole.
+const SECTOR_BYTES: usize = 512;
+
 /// How appended bytes travel to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -336,7 +339,10 @@ impl ShardLog {
             salt: self.active.header.salt,
             lsn,
             prev_crc: self.last_crc,
-            synced_distance: Header::distance(lsn, self.synced),
+            synced_distance: Header::distance(
+                lsn,
+                if cfg!(inmem_mutant = "wal_freeze_synced_mark") { 0 } else { self.synced },
+            ),
             run: entry.run,
             version: entry.version,
             timestamp: entry.timestamp,
@@ -463,11 +469,14 @@ impl ShardLog {
         if let Err(e) = job.run() {
             // Counted as unsynced for ever.
             self.unsynced_bytes += in_flight.bytes;
-            self.set_poison(e.to_string());
+            if !cfg!(inmem_mutant = "wal_forgive_failed_sync") {
+                self.set_poison(e.to_string());
+            }
             return Err(e);
         }
         self.check_poison()?;
-        self.synced = in_flight.through;
+        self.synced =
+            if cfg!(inmem_mutant = "wal_synced_runs_ahead") { self.last_lsn } else { in_flight.through };
         let mut writes = std::mem::take(&mut job.writes);
         if let Some(write) = writes.first_mut() {
             let mut bytes = std::mem::take(&mut write.bytes);
@@ -499,9 +508,18 @@ impl ShardLog {
             return Ok(false);
         }
         self.check_poison()?;
-        self.room_for_own(0)?;
-        self.put_own(kind::MARK, &[]);
+        self.put_witness(kind::MARK)?;
         Ok(true)
+    }
+
+    /// Writes a record that vouches for what was synced, at the start of a sector, after a mark that fills the sector
+    /// before: no single lost sector takes both the last group and all that vouches for it.
+    fn put_witness(&mut self, kind: u8) -> Result<(), LogError> {
+        self.room_for_own(SECTOR_BYTES + HEADER_BYTES)?;
+        let fill = (SECTOR_BYTES - (self.offset as usize + HEADER_BYTES) % SECTOR_BYTES) % SECTOR_BYTES;
+        self.put_own(kind::MARK, &[0; SECTOR_BYTES][..fill]);
+        self.put_own(kind, &[]);
+        Ok(())
     }
 
     /// Makes room for a record of the log's own, rolling over if need be.
@@ -520,8 +538,7 @@ impl ShardLog {
             return Ok(());
         }
         // Without room for the footer the log is as durable as with it; it only lacks a witness.
-        if self.room_for_own(0).is_ok() {
-            self.put_own(kind::CLOSE, &[]);
+        if self.put_witness(kind::CLOSE).is_ok() {
             self.sync()?;
         }
         Ok(())
@@ -574,7 +591,9 @@ impl ShardLog {
     pub fn release_before(&mut self, lsn: Lsn, disposal: Disposal) -> Option<ReleaseJob> {
         let mut numbers = Vec::new();
         while let Some(segment) = self.sealed.front() {
-            if segment.last_lsn >= lsn || segment.last_lsn.0 + 1 > self.synced || self.poison.is_some() {
+            let undurable =
+                segment.last_lsn.0 + 1 > self.synced && !cfg!(inmem_mutant = "wal_release_unsynced");
+            if segment.last_lsn >= lsn || undurable || self.poison.is_some() {
                 break;
             }
             numbers.push(segment.number);

@@ -1,22 +1,57 @@
-//! Random appends, syncs and rollovers, a power cut before a random operation, and another one during recovery: what
+//! Random appends, syncs, rollovers and releases, a power cut before a random operation, and another one during recovery: what
 //! is recovered is a prefix of what was appended, holds everything synced, and no transaction is half there.
 
 mod common;
 
 use common::*;
 use in_mem_wal::storage::sim::SimRng;
-use in_mem_wal::{Disposal, Mode, SimDisk, SyncJob};
+use in_mem_wal::{Disposal, Lsn, Mode, SimDisk, SyncJob};
 
-/// Appends, syncs and so on until done or dead. Returns the lengths appended and how many were known to be durable.
-fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, lens: &mut Vec<usize>, durable: &mut usize) {
-    let Ok((mut log, _, got)) = recover(disk, mode) else { return };
-    assert_prefix(&got, lens);
-    assert!(got.len() >= *durable, "recovered {} of {} synced", got.len(), durable);
-    lens.truncate(got.len());
+/// What must hold about the log.
+#[derive(Default)]
+struct Model {
+    /// Payload lengths of all transactions appended, version 1 first.
+    lens: Vec<usize>,
+    /// How many of them were known to be durable.
+    durable: usize,
+    /// What a checkpoint covers: through which record, and how many transactions that is.
+    covered: (Lsn, usize),
+}
+
+impl Model {
+    /// Recovered transactions come after the checkpoint, in order, whole, and none that was synced is missing.
+    fn check(&self, got: &[Got], seed: u64) {
+        let first = self.covered.1;
+        assert!(got.len() + first >= self.durable, "seed {seed}: lost a synced transaction");
+        assert!(got.len() + first <= self.lens.len(), "seed {seed}: more than was appended");
+        for (i, g) in got.iter().enumerate() {
+            assert_eq!(g.version, (first + i) as u64 + 1, "seed {seed}: the order of commits");
+            assert_eq!(g.payload, payload(g.version, self.lens[first + i]), "seed {seed}: not whole");
+        }
+    }
+
+    fn recover(&self, disk: &SimDisk, mode: Mode) -> Result<Recovered, in_mem_wal::LogError> {
+        recover_from(disk, &dir(), config(mode), Some(self.covered.0))
+    }
+}
+
+/// Appends, syncs and so on until done or dead.
+fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, model: &mut Model, seed: u64) {
+    let (mut log, got) = match model.recover(disk, mode) {
+        Ok((log, _, got)) => (log, got),
+        Err(e) if disk.crashed() => return drop(e),
+        Err(e) => panic!("seed {seed}: {e}"),
+    };
+    if disk.crashed() {
+        return;
+    }
+    model.check(&got, seed);
+    let Model { lens, durable, covered } = model;
+    lens.truncate(covered.1 + got.len());
     // Recovery makes durable what it found.
-    *durable = got.len();
+    *durable = lens.len();
     let mut job: Option<(SyncJob, usize)> = None;
-    for _ in 0..rng.below(60) {
+    for _ in 0..rng.below(80) {
         match rng.below(20) {
             0..=11 => {
                 let len = match rng.below(12) {
@@ -52,20 +87,28 @@ fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, lens: &mut Vec<usize>, dur
                     }
                 }
             }
-            17 => {
-                if log.mark().is_err() {
-                    return;
-                }
-            }
+            17 if log.mark().is_err() => return,
             18 if job.is_none() => {
                 if log.sync().is_err() {
                     return;
                 }
                 *durable = lens.len();
             }
-            _ => {
-                assert!(log.release_before(in_mem_wal::Lsn(0), Disposal::Recycle).is_none());
+            _ if job.is_none() && *durable == lens.len() && log.synced_lsn() == log.last_lsn() => {
+                // A checkpoint of everything, durable elsewhere.
+                *covered = (log.last_lsn(), lens.len());
+                let disposal = match rng.below(2) {
+                    0 => Disposal::Recycle,
+                    _ => Disposal::Archive("/db/archive".into()),
+                };
+                if let Some(release) = log.release_before(covered.0.next(), disposal) {
+                    match release.run() {
+                        Ok(released) => log.add_released(released),
+                        Err(_) => return,
+                    }
+                }
             }
+            _ => {}
         }
         if disk.crashed() {
             return;
@@ -79,26 +122,22 @@ fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, lens: &mut Vec<usize>, dur
 fn one(seed: u64, mode: Mode) -> u64 {
     let mut rng = SimRng::new(seed);
     let mut disk = SimDisk::new(seed);
-    let (mut lens, mut durable) = (Vec::new(), 0);
+    let mut model = Model::default();
     let mut hash = 0;
     for _ in 0..5 {
         let horizon = if rng.below(3) == 0 { 12 } else { 150 };
-        disk.crash_before(1 + rng.below(horizon));
-        work(&disk, mode, &mut rng, &mut lens, &mut durable);
+        disk.crash_before(disk.ops() + 1 + rng.below(horizon));
+        work(&disk, mode, &mut rng, &mut model, seed);
         hash ^= disk.trace_hash();
-        disk = if rng.below(4) == 0 { disk.kill() } else { disk.crash(rng.next_u64()) };
-        // Operations count on after a kill.
-        if disk.ops() > 0 {
-            disk = disk.crash(rng.next_u64());
-        }
+        // A killed process leaves unsynced bytes in the system's memory for the next one to find.
+        disk = if rng.below(3) == 0 { disk.kill() } else { disk.crash(rng.next_u64()) };
     }
-    let (log, _, got) = recover(&disk, mode).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    assert_prefix(&got, &lens);
-    assert!(got.len() >= durable, "seed {seed}: recovered {} of {durable} synced", got.len());
+    let (log, _, got) = model.recover(&disk, mode).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    model.check(&got, seed);
     drop(log);
     // Reading it again, also after a power cut, gives the same: recovery made it durable.
     let (_, _, again) =
-        recover(&disk.crash(seed), mode).unwrap_or_else(|e| panic!("seed {seed}, again: {e}"));
+        model.recover(&disk.crash(seed), mode).unwrap_or_else(|e| panic!("seed {seed}, again: {e}"));
     assert_eq!(got, again, "seed {seed}");
     hash
 }

@@ -1,21 +1,23 @@
 //! The commits of one run, in order, out of the shard's log.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::effect::{Effect, EffectReader};
 use in_mem_shard::core::lineage_id;
-use in_mem_wal::{HistoryReader, RecordView, Storage};
+use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Storage};
 use serde::{Deserialize, Serialize};
 
 use super::error::HistoryError;
+use crate::checkpoint::ARCHIVE;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::open::directory::KEPT_GENERATION;
+use crate::routing::shard_of;
 
 /// One change that a commit made to the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct KeyChange {
     /// The primitive.
     pub tag: Tag,
     /// The user's key bytes.
@@ -34,21 +36,24 @@ pub struct Commit {
     /// When.
     pub timestamp: Timestamp,
     /// What it changed, in the order in which it was written.
-    pub changes: Vec<Change>,
+    pub changes: Vec<KeyChange>,
     /// Whether it deleted the whole run.
     pub dropped: bool,
 }
 
-/// Where the logs of a database lie.
-#[derive(Debug)]
-pub(crate) struct LogPlaces {
-    pub(crate) storage: Arc<dyn Storage>,
-    /// Each shard's directory.
-    pub(crate) shards: Vec<PathBuf>,
+/// The generations before the present one that are kept for their history, oldest first, each with its count of shards.
+fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
+    let manifest = Manifest::read(storage, path)?;
+    let properties = manifest.map(|manifest| manifest.properties).unwrap_or_default();
+    let mut kept: Vec<_> = properties
+        .iter()
+        .filter_map(|(name, shards)| {
+            Some((name.strip_prefix(KEPT_GENERATION)?.parse().ok()?, shards.parse().ok()?))
+        })
+        .collect();
+    kept.sort_unstable();
+    Ok(kept)
 }
-
-/// Where a shard keeps the segments that its log no longer needs, where history is kept.
-pub(crate) const ARCHIVE: &str = "archive";
 
 /// The effects of a record that are on `run`.
 pub(super) fn effects_on<'a>(
@@ -75,20 +80,32 @@ impl Engine {
         mut apply: impl FnMut(&RecordView<'_>) -> Result<(), DecodeError>,
     ) -> Result<Version, Error> {
         let shard = self.shard_of(run);
-        let Some(places) = &self.logs else { return Err(HistoryError::NoLog { run }.into()) };
+        let dirs = self.checkpointer.dirs();
+        let (Some(path), Some(dir)) = (&self.path, dirs.get(shard)) else {
+            return Err(HistoryError::NoLog { run }.into());
+        };
         // What is visible is in the log: a commit is shown behind its record, and where it waits for the disk, behind its
         // sync. What is in the log behind it is nobody's to see yet.
         let through = self.shards[shard].reader.committed();
-        let dir = &places.shards[shard];
-        let mut reader = HistoryReader::new(places.storage.clone(), vec![dir.clone(), dir.join(ARCHIVE)]);
         let mut malformed = None;
         let ids = [*run.as_bytes(), *lineage_id(run).as_bytes()];
-        let extent = reader.runs(&ids, through.0, &mut |record| {
+        let mut visit = |record: RecordView<'_>| {
             apply(&record).map_err(|source| {
                 malformed = Some(HistoryError::Payload { run, version: Version(record.version), source });
                 "a record's payload".into()
             })
-        });
+        };
+        let mut read = |dir: &Path, through: u64| {
+            let places = vec![dir.to_owned(), dir.join(ARCHIVE)];
+            HistoryReader::new(self.storage.clone(), places).runs(&ids, through, &mut visit)
+        };
+        let extent = (|| {
+            for (generation, shards) in kept_generations(&*self.storage, path)? {
+                let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
+                read(&Manifest::shard_dir(path, generation, shard), u64::MAX)?;
+            }
+            read(dir, through.0)
+        })();
         let extent = match (extent, malformed) {
             (_, Some(error)) => return Err(error.into()),
             (extent, None) => extent.map_err(HistoryError::from)?,
@@ -115,7 +132,7 @@ impl Engine {
             };
             let found = effects_on(record, run, |effect| match effect {
                 Effect::Put { tag, key, value, expires_at } => {
-                    commit.changes.push(Change {
+                    commit.changes.push(KeyChange {
                         tag,
                         key: KeyBytes::new(key),
                         value: Some(value),
@@ -123,7 +140,7 @@ impl Engine {
                     });
                 }
                 Effect::Delete { tag, key } => {
-                    commit.changes.push(Change {
+                    commit.changes.push(KeyChange {
                         tag,
                         key: KeyBytes::new(key),
                         value: None,

@@ -1,5 +1,6 @@
 //! The past of a run, read from the log and from nothing else.
 //!
+//! - [`bundle`]: runs with all their history in one file.
 //! - [`commits`]: the commits of one run, in order, out of the shard's log.
 //! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
 //! - `fork`: runs that begin as another run stands, or stood.
@@ -9,6 +10,7 @@
 //! What is read here is a pure function of the log. Where the log does not hold it, the error says so: nothing falls
 //! back to what the run is now.
 
+pub mod bundle;
 pub mod commits;
 pub mod diff;
 pub mod digest;
@@ -16,7 +18,8 @@ mod error;
 mod fork;
 pub mod timeline;
 
-pub use commits::{Change, Commit};
+pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
+pub use commits::{Commit, KeyChange};
 pub use diff::{Diff, Divergence, KeyDiff, Side, ValueDiff, diff_values};
 pub use digest::{Digest, Mismatch, Verification};
 pub use error::HistoryError;

@@ -14,7 +14,7 @@ use in_mem_shard::core::run_meta::RunMeta;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::commits::{Change, Commit, effects_on};
+use super::commits::{Commit, KeyChange, effects_on};
 use super::error::HistoryError;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -116,11 +116,16 @@ impl Timeline {
     }
 
     /// The timeline of commits that come from elsewhere than the log, such as a bundle.
-    pub fn from_commits<'c>(run: RunId, commits: impl IntoIterator<Item = &'c Commit>) -> Self {
+    pub fn from_commits<'c>(
+        run: RunId,
+        commits: impl IntoIterator<Item = &'c Commit>,
+        base: Option<View>,
+    ) -> Self {
         let mut timeline = Self::new(run);
+        timeline.base = base;
         for commit in commits {
             timeline.begin(commit.version, commit.timestamp);
-            for Change { tag, key, value, expires_at } in &commit.changes {
+            for KeyChange { tag, key, value, expires_at } in &commit.changes {
                 timeline.change(*tag, key, value.clone(), *expires_at);
             }
             if commit.dropped {
@@ -270,6 +275,12 @@ impl Timeline {
             .collect()
     }
 
+    /// The commit that first wrote a key.
+    pub fn first_written(&self, tag: Tag, user: &[u8]) -> Option<Version> {
+        let first = self.key(tag, user)?.versions.first()?;
+        self.commit_version(first.commit as usize - 1)
+    }
+
     /// The version of the commit at a place, counted from 0.
     pub fn commit_version(&self, place: usize) -> Option<Version> {
         self.commits.get(place).map(|commit| commit.version)
@@ -284,7 +295,7 @@ impl Timeline {
             .map(|(key, version)| {
                 let key = &self.keys[*key as usize];
                 let version = &key.versions[*version as usize];
-                Change {
+                KeyChange {
                     tag: key.tag,
                     key: key.user.clone(),
                     value: version.value.clone(),
@@ -324,6 +335,12 @@ impl View {
         }
         let place = timeline.place_of(at)?;
         Ok(Self { timeline, place })
+    }
+
+    /// The run behind the last of its commits that is not after a version, whether the timeline reaches there or not.
+    pub(super) fn up_to(timeline: Arc<Timeline>, version: Version) -> Option<Self> {
+        let place = timeline.commits.partition_point(|commit| commit.version <= version);
+        (place > 0).then_some(Self { timeline, place })
     }
 
     /// The same run at another point.

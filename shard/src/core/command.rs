@@ -7,11 +7,14 @@ use std::sync::Arc;
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use serde::{Deserialize, Serialize};
 
+use super::ShardCore;
 use super::error::{Condition, WriteError};
 use super::event::ChainHead;
 use super::run_index::{RunCursor, RunFilter, RunOrder};
 use super::run_meta::{RunMeta, RunStatus};
+use super::span_index::{SpanPage, SpanQuery};
 use super::transaction::ShardTx;
+use super::watch::WatchRequest;
 
 /// One write of a commit.
 #[derive(Debug, Clone)]
@@ -149,6 +152,19 @@ pub struct Page {
     pub next: Option<KeyBytes>,
 }
 
+/// Which events of a stream.
+#[derive(Debug, Clone)]
+pub struct StreamRequest {
+    /// Whose stream.
+    pub run: RunId,
+    /// Its name.
+    pub stream: Arc<str>,
+    /// From this place in the stream on.
+    pub from: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// Which runs to list, and how.
 #[derive(Debug, Clone, Default)]
 pub struct RunQuery {
@@ -200,6 +216,9 @@ pub struct RunInfo {
 /// A closure that runs on the shard.
 pub type ShardClosure =
     Box<dyn FnOnce(&mut ShardTx<'_>) -> Result<Box<dyn Any + Send>, Box<dyn Any + Send>> + Send>;
+
+/// Work of the coordinator's own on the core, in a turn: a checkpoint's beginning and end, the log's upkeep. It is no commit.
+pub type MaintainClosure = Box<dyn FnOnce(&mut ShardCore) -> Box<dyn Any + Send> + Send>;
 
 /// A command to a shard.
 #[allow(missing_debug_implementations, reason = "holds closures")]
@@ -259,6 +278,14 @@ pub enum Command {
     },
     /// A page of keys.
     Scan(Box<ScanRequest>),
+    /// How many keys there are in a range, some a turn.
+    Count(Box<ScanRequest>),
+    /// A page of a run's spans, or what they come to.
+    Spans(RunId, Box<SpanQuery>),
+    /// The numbers of a stream's events.
+    Stream(Box<StreamRequest>),
+    /// Tell of changes.
+    Watch(Box<WatchRequest>),
     /// One read, for a caller that has no slot of its own to read from.
     Get(Box<Key>),
     /// A page of runs.
@@ -271,6 +298,8 @@ pub enum Command {
     Adopt(RunId),
     /// The shard's counters.
     Stats,
+    /// The coordinator's own work.
+    Maintain(MaintainClosure),
 }
 
 /// What a shard answers.
@@ -288,6 +317,14 @@ pub enum Reply {
     Executed(Committed, Result<Box<dyn Any + Send>, Box<dyn Any + Send>>),
     /// A page of keys.
     Page(Page),
+    /// How many keys, and the last one looked at where there may be more behind it.
+    Count(u64, Option<KeyBytes>),
+    /// A page of spans, or what they come to.
+    Spans(Box<SpanPage>),
+    /// The numbers of a stream's events, and how many it has in all.
+    Stream(Vec<u64>, u64),
+    /// The watch hears everything after this version.
+    Watching(Version),
     /// A value.
     Value(Option<VersionedValue>),
     /// A page of runs, and how many match in all where that was asked for.
@@ -300,6 +337,8 @@ pub enum Reply {
     Done,
     /// The shard's counters.
     Stats(Box<CoreStats>),
+    /// What the coordinator's closure returned.
+    Maintained(Box<dyn Any + Send>),
     /// Refused.
     Refused(WriteError),
 }
@@ -323,4 +362,8 @@ pub struct CoreStats {
     pub entries: u64,
     /// Why the log takes no more writes, where it does not.
     pub poisoned: Option<String>,
+    /// Bytes of log that recovery would read, were there no newer checkpoint.
+    pub log_bytes: u64,
+    /// Bytes of log that are not known to be on the disk.
+    pub unsynced_bytes: u64,
 }

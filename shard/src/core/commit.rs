@@ -142,7 +142,7 @@ impl ShardCore {
         self.check_writable(run)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
         let state = &self.runs[&run];
-        let place = stream.map(|name| state.streams.as_ref().and_then(|s| s.get(name)).copied().unwrap_or(0));
+        let place = stream.map(|name| state.stream_len(name));
         let head = state.chain;
         let mut scratch = std::mem::take(&mut self.event_scratch);
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
@@ -238,7 +238,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
-        for ReadKey { key } in &request.reads {
+        // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
+        let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
+        for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
             let mut found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
             if self.fork_depth(key.run) > 0 {
                 // What a fork deletes of its parent's it writes down elsewhere.
@@ -386,8 +388,7 @@ impl ShardCore {
                 *reached += 1;
                 return *reached - 1;
             }
-            let place =
-                stored.and_then(|s| s.streams.as_ref()).and_then(|s| s.get(name)).copied().unwrap_or(0);
+            let place = stored.map_or(0, |state| state.stream_len(name));
             staged.streams.push((Arc::from(name), place + 1));
             place
         });
@@ -466,7 +467,7 @@ impl ShardCore {
     }
 
     /// The chain that a new run's events go on: a fork's parent's.
-    fn chain_to_go_on(&self, meta: &RunMeta, run: RunId) -> Result<ChainHead, WriteError> {
+    pub(super) fn chain_to_go_on(&self, meta: &RunMeta, run: RunId) -> Result<ChainHead, WriteError> {
         let Some(point) = &meta.forked_from else { return Ok(ChainHead::default()) };
         let parent = self.runs.get(&point.run).ok_or(WriteError::UnknownRun { run: point.run })?;
         if point.run.routing() != run.routing() {
@@ -562,15 +563,28 @@ impl ShardCore {
         match tag {
             // Other keys under this tag are the run's bookkeeping.
             Tag::Run if user.is_empty() => self.note_meta(run, value.as_ref()),
-            Tag::Run if value.is_some() => self.note_hidden(run, user),
+            Tag::Run if value.is_some() && !self.loading => self.note_hidden(run, user),
             Tag::Event => self.note_event(run, user, value.as_ref()),
-            Tag::Kv | Tag::State | Tag::Trace | Tag::Run => {}
+            Tag::Trace => {
+                if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
+                    spans.note(user, value.as_ref());
+                }
+            }
+            Tag::Kv | Tag::State | Tag::Run => {}
         }
-        let replaced = self.head(run, tag, user).and_then(|head| head.value.map(codec::encoded_len));
+        if !self.watchers.is_empty() {
+            self.watchers.note(run, tag, user, version, value.as_ref());
+        }
         let hashed = self.hashed(run, tag, user);
-        self.index.install(&hashed, version, self.now, expires_at, value);
+        let mut replaced = None;
+        self.index.install_over(&hashed, version, self.now, expires_at, value, |superseded| {
+            replaced = superseded.value.map(codec::encoded_len);
+        });
         let Some(state) = self.runs.get_mut(&run) else { return };
-        state.last_version = state.last_version.max(version);
+        if version > state.last_version {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
+            state.last_version = version;
+        }
         let usage = state.usage_mut(tag);
         if let Some(bytes) = added {
             usage.entries += 1;
@@ -587,17 +601,32 @@ impl ShardCore {
         match self.runs.get_mut(&run) {
             Some(state) => {
                 if *state.meta != meta {
+                    // A run that was made has a version: without one, recovery has only heard of it.
+                    let is_made = state.meta.first_version == Version(0);
                     self.run_index.remove(run, &state.meta);
                     self.run_index.insert(run, &meta);
-                    *state.meta = meta;
+                    *state.meta = meta.clone();
+                    if is_made {
+                        self.link_recovered_fork(run, &meta);
+                    }
                 }
             }
             None => {
                 self.run_index.insert(run, &meta);
-                let mut state = RunState::new(meta.clone());
-                self.link_fork(run, &meta, &mut state);
-                self.runs.insert(run, state);
+                self.runs.insert(run, RunState::new(meta.clone()));
+                self.link_recovered_fork(run, &meta);
             }
+        }
+    }
+
+    /// Recovery: a fork that a record makes shares its parent again. One that a checkpoint holds has what it shared for its own.
+    fn link_recovered_fork(&mut self, run: RunId, meta: &RunMeta) {
+        if meta.forked_from.is_none() || self.loading {
+            return;
+        }
+        if let Some(mut state) = self.runs.remove(&run) {
+            self.link_fork(run, meta, &mut state);
+            self.runs.insert(run, state);
         }
     }
 
@@ -610,8 +639,7 @@ impl ShardCore {
             state.chain = ChainHead { len: sequence + 1, hash };
         }
         if let Some((stream, place)) = event::stored_stream(rest) {
-            let reached = state.streams.get_or_insert_default().entry_ref(stream).or_insert(0);
-            *reached = (*reached).max(place + 1);
+            state.note_stream(stream, place, sequence);
         }
     }
 
@@ -628,9 +656,11 @@ impl ShardCore {
             self.index.install(&hashed, version, self.now, None, None);
         }
         if let Some(state) = self.runs.remove(&run) {
+            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
             self.unlink_fork(state.fork);
         }
+        self.watchers.forget_run(run);
     }
 
     /// Shows the commit to readers, unless it waits for the disk.
@@ -647,8 +677,12 @@ impl ShardCore {
         debug_assert!(version <= self.version);
         if version > self.published {
             self.published = version;
+            self.last_versions.published(version);
             self.index.publish(version);
             self.index.maintain();
+            if !self.watchers.is_empty() {
+                self.watchers.tell(version);
+            }
         }
     }
 }

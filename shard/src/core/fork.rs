@@ -183,7 +183,7 @@ impl ShardCore {
         if let (Some((name, place)), Some(streams)) = (stream, &mut state.streams)
             && let Some(reached) = streams.get_mut(&name)
         {
-            *reached = (*reached).min(place);
+            reached.truncate(usize::try_from(place).unwrap_or(usize::MAX));
         }
     }
 
@@ -303,5 +303,33 @@ impl ShardCore {
             PageEnd::After(key) => Some(KeyBytes::from(key.user)),
         };
         (rows, next)
+    }
+
+    /// The runs that share something, in order, behind `after`.
+    pub fn forks_after(&self, after: Option<RunId>, limit: usize) -> Vec<RunId> {
+        let mut forks: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(run, state)| state.fork.is_some() && after.is_none_or(|after| **run > after))
+            .map(|(run, _)| *run)
+            .collect();
+        forks.sort_unstable();
+        forks.truncate(limit);
+        forks
+    }
+
+    /// A page of what a fork has of its parents' at a version: what a checkpoint writes down as the fork's own, since it cannot
+    /// say what is shared.
+    pub fn shared_page(&mut self, run: RunId, tag: Tag, after: Option<&KeyBytes>, at: Version) -> Page {
+        let lower = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        let limit = PAGE_LIMIT;
+        let request =
+            ScanRequest { run, tag, lower, upper: Bound::Unbounded, reverse: false, at: Some(at), limit };
+        let mut page = self.scan_fork(&request, at);
+        page.entries.retain(|(key, _)| {
+            let own = self.index.get_at(&self.hashed(run, tag, key), at);
+            own.is_none_or(|node| node.value.is_none())
+        });
+        page
     }
 }

@@ -2,6 +2,7 @@
 //! come out. It reads no clock, starts no thread and, but for handing records to its log, does no I/O; the same commands at the same
 //! times give the same records, byte for byte. That is what replay, the simulator and the property tests stand on.
 
+mod checkpoint;
 pub mod command;
 mod commit;
 pub mod effect;
@@ -9,32 +10,40 @@ pub mod error;
 pub mod event;
 mod expiry;
 pub mod fork;
+pub mod import;
 mod log;
 mod query;
 mod recovery;
 mod run_index;
 pub mod run_meta;
 mod run_state;
+pub mod span;
+pub mod span_index;
 pub mod transaction;
+pub mod watch;
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_wal::ShardLog;
 use rustc_hash::FxBuildHasher;
 
 use crate::index::IndexWriter;
 
+pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
 pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
 pub use query::{PAGE_LIMIT, compare_runs};
-pub use recovery::{CheckpointEntry, LoadError, ReplayError};
+pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};
 pub use run_index::{RunCursor, RunFilter, RunOrder};
 
+use checkpoint::LastVersions;
 use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
 use fork::ForkMarks;
 use run_index::RunIndex;
 use run_state::RunState;
+use watch::Watchers;
 
 /// One shard's state, and the rules by which it changes.
 #[derive(Debug)]
@@ -45,6 +54,10 @@ pub struct ShardCore {
     run_index: RunIndex,
     expiry: Expiry,
     fork_marks: Arc<ForkMarks>,
+    /// Whether a checkpoint's entries are being loaded.
+    loading: bool,
+    last_versions: LastVersions,
+    watchers: Watchers,
     /// The time of the turn. Never runs backwards, so that versions and times agree on what came first.
     now: Timestamp,
     /// The last version installed.
@@ -75,6 +88,9 @@ impl ShardCore {
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
             fork_marks: Arc::default(),
+            loading: false,
+            last_versions: LastVersions::default(),
+            watchers: Watchers::default(),
             now: Timestamp(0),
             version: Version(0),
             published: Version(0),
@@ -159,6 +175,19 @@ impl ShardCore {
                 Err(error) => Reply::Refused(error),
             },
             Command::Scan(request) => Reply::Page(self.scan(&request)),
+            Command::Count(request) => {
+                let (keys, next) = self.count(&request);
+                Reply::Count(keys, next)
+            }
+            Command::Spans(run, query) => Reply::Spans(Box::new(self.spans(run, &query))),
+            Command::Stream(request) => {
+                let (sequences, len) = self.stream(&request);
+                Reply::Stream(sequences, len)
+            }
+            Command::Watch(request) => match self.watch(*request) {
+                Ok(version) => Reply::Watching(version),
+                Err(error) => Reply::Refused(error),
+            },
             Command::Get(key) => Reply::Value(self.get(&key)),
             Command::Runs(query) => {
                 let (runs, total) = self.runs(&query);
@@ -171,6 +200,7 @@ impl ShardCore {
                 Err(error) => Reply::Refused(error),
             },
             Command::Stats => Reply::Stats(Box::new(self.stats())),
+            Command::Maintain(closure) => Reply::Maintained(closure(self)),
         }
     }
 
@@ -185,6 +215,8 @@ impl ShardCore {
             runs: self.runs.len() as u64,
             entries: self.index.stats().versions as u64,
             poisoned: self.log.poisoned(),
+            log_bytes: self.log.wal().map_or(0, ShardLog::log_bytes),
+            unsynced_bytes: self.log.wal().map_or(0, ShardLog::unsynced_bytes),
         }
     }
 }

@@ -92,15 +92,94 @@ impl<'a> CheckpointEntry<'a> {
     }
 }
 
-impl ShardCore {
-    /// Loads one entry of a checkpoint. Entries may come in any order.
+/// Of the type tags, none: the entry tells of a run as a whole.
+const RUN_MARK: u8 = 0;
+
+/// What a checkpoint says of a run beside its entries: the version that changed it last, which a deletion may have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunMark {
+    /// The run.
+    pub run: RunId,
+    /// The last version that changed it.
+    pub last_version: Version,
+}
+
+impl RunMark {
+    /// Writes the mark behind what `out` holds.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.run.as_bytes());
+        out.push(RUN_MARK);
+        codec::put_varint(self.last_version.0, out);
+    }
+}
+
+/// One item of a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckpointItem<'a> {
+    /// A key's value.
+    Entry(CheckpointEntry<'a>),
+    /// What is said of a run.
+    Run(RunMark),
+}
+
+impl<'a> CheckpointItem<'a> {
+    /// Reads an item.
     ///
     /// # Errors
-    /// [`LoadError`] where the bytes are not an entry.
+    /// [`DecodeError`] where the bytes are not one.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if bytes.get(16) != Some(&RUN_MARK) {
+            return CheckpointEntry::decode(bytes).map(Self::Entry);
+        }
+        let mut cursor = Cursor::new(bytes);
+        let run = RunId::from_bytes(cursor.array::<16>()?);
+        cursor.u8()?;
+        let last_version = Version(cursor.varint()?);
+        cursor.finish()?;
+        Ok(Self::Run(RunMark { run, last_version }))
+    }
+
+    /// Whose it is.
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Entry(entry) => entry.run,
+            Self::Run(mark) => mark.run,
+        }
+    }
+}
+
+impl ShardCore {
+    /// Loads one item of a checkpoint. Entries may come in any order; what is said of runs comes behind them.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the bytes are not an item.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let entry = CheckpointEntry::decode(bytes)?;
-        self.load_entry(entry);
+        self.load_item(CheckpointItem::decode(bytes)?);
         Ok(())
+    }
+
+    /// Loads one item that was read already.
+    pub fn load_item(&mut self, item: CheckpointItem<'_>) {
+        match item {
+            CheckpointItem::Entry(entry) => self.load_entry(entry),
+            CheckpointItem::Run(mark) => {
+                if let Some(state) = self.runs.get_mut(&mark.run) {
+                    state.last_version = state.last_version.max(mark.last_version);
+                }
+            }
+        }
+    }
+
+    /// Loads one item, unless its key holds something newer already; says whether it did. For salvage, where items and
+    /// records do not come in order.
+    pub fn load_newer(&mut self, item: CheckpointItem<'_>) -> bool {
+        if let CheckpointItem::Entry(entry) = &item
+            && self.head(entry.run, entry.tag, entry.key).is_some_and(|head| head.version >= entry.version)
+        {
+            return false;
+        }
+        self.load_item(item);
+        true
     }
 
     /// Loads one entry that was read already.
@@ -109,7 +188,9 @@ impl ShardCore {
         self.now = timestamp;
         // An entry may come before its run's own: then the run's state waits, under no name, for the meta to arrive.
         self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
+        self.loading = true;
         self.install(run, tag, key, version, Some(value), expires_at);
+        self.loading = false;
     }
 
     /// Says that a checkpoint is loaded whole: it stands at `version`, made at `now`.
@@ -140,6 +221,9 @@ impl ShardCore {
         {
             match effect {
                 Effect::Put { tag, key, value, expires_at } => {
+                    // A run made together with its content has its meta last in the record: as in `load_entry`, what
+                    // comes first must still be counted, and its events be the chain's.
+                    self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
                     self.install(run, tag, key, version, Some(value), expires_at);
                 }
                 Effect::Delete { tag, key } => self.install(run, tag, key, version, None, None),

@@ -46,11 +46,17 @@ pub fn append(log: &mut ShardLog, n: u64, len: usize) -> Result<Lsn, LogError> {
 }
 
 /// A transaction as recovered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Got {
     pub lsn: Lsn,
     pub version: u64,
     pub payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Got {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}:{}B", self.version, self.lsn, self.payload.len())
+    }
 }
 
 pub type Recovered = (ShardLog, RecoveryReport, Vec<Got>);

@@ -1,0 +1,238 @@
+//! Saving what can be read of a damaged database into a new one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use in_mem_model::codec::DecodeError;
+use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_shard::core::effect::EffectReader;
+use in_mem_shard::core::{CheckpointItem, Log, ShardCore};
+use in_mem_wal::checkpoint::list_checkpoints;
+use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, Lsn, Manifest, Storage};
+use serde::{Deserialize, Serialize};
+
+use super::{Alone, Problem, shards_of};
+use crate::backup::refuse_what_is_there;
+use crate::config::Config;
+use crate::error::OpenError;
+use crate::image::ImageWriter;
+use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
+use crate::open::reshard::write_core;
+use crate::open::{index, random_seed};
+use crate::routing::ROUTING_NAME;
+
+/// What could be saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SalvageReport {
+    /// The new database.
+    pub path: PathBuf,
+    /// Runs saved.
+    pub runs: u64,
+    /// Entries saved.
+    pub entries: u64,
+    /// Entries that came from checkpoints.
+    pub from_checkpoints: u64,
+    /// Transactions that came from the log.
+    pub from_log: u64,
+    /// What could not be read, and what is missing between what could.
+    pub lost: Vec<Problem>,
+}
+
+/// Writes what can be read of the database in `from` into a new one in `to`, which is empty or not there yet. `from` stays as
+/// it is.
+///
+/// Where something is missing, what comes out is not a state that the database ever had: later transactions may build
+/// on lost ones. The report lists what is missing.
+///
+/// # Errors
+/// [`OpenError`]: there is no database in `from`, somebody has it open, there is something in `to`, the disk refused.
+pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
+    let _alone = Alone::be(from)?;
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+    refuse_what_is_there(&*storage, to)?;
+    storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
+    let _lock = DirLock::acquire(to)?;
+    salvage_on(&storage, from, to)
+}
+
+/// [`salvage`], on a storage of one's own.
+///
+/// # Errors
+/// As [`salvage`].
+pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
+    refuse_what_is_there(&**storage, to)?;
+    let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
+    let (generation, shards) = shards_of(&**storage, from, &mut report.lost)?;
+    let mut cores = Vec::with_capacity(usize::from(shards));
+    for shard in 0..shards {
+        let dir = Manifest::shard_dir(from, generation, shard);
+        cores.push(read_shard(&**storage, &dir, shard, &mut report)?);
+    }
+    let manifest = based_on_checkpoints(Manifest {
+        shard_count: shards,
+        routing_hash: ROUTING_NAME.to_owned(),
+        generation: FIRST_GENERATION,
+        salt_seed: random_seed(),
+        properties: std::collections::BTreeMap::new(),
+    });
+    let version = cores.iter().map(ShardCore::version).max().unwrap_or_default();
+    let moments: Vec<_> = cores.iter().map(|core| (version, core.now())).collect();
+    let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments)?;
+    for (shard, core) in cores.iter_mut().enumerate() {
+        report.runs += write_core(core, shard, &mut |run, item| image.push(run, item))?;
+    }
+    report.entries = image.entries - report.runs;
+    image.finish()?;
+    manifest.write(&**storage, to)?;
+    Ok(report)
+}
+
+/// One shard, from the newest checkpoint that can be read at all and every transaction of the log that can be.
+fn read_shard(
+    storage: &dyn Storage,
+    dir: &Path,
+    shard: u16,
+    report: &mut SalvageReport,
+) -> Result<ShardCore, OpenError> {
+    let lost = |file: &Path, offset: u64, what: String| Problem {
+        file: file.to_owned(),
+        offset,
+        bytes: 0,
+        what,
+        serious: true,
+    };
+    let config = Config::default();
+    let mut core = ShardCore::new(index(&config), Log::None);
+    let checkpoints = match list_checkpoints(storage, dir) {
+        Ok(checkpoints) => checkpoints,
+        Err(error) => {
+            report.lost.push(lost(dir, 0, error.to_string()));
+            return Ok(core);
+        }
+    };
+    // A whole one, where there is one; of damaged ones, what comes before the damage.
+    let mut parts: Vec<Part> = Vec::new();
+    let mut whole = None;
+    for (_, path) in checkpoints {
+        let mut reader = match CheckpointReader::open(storage, &path, shard) {
+            Ok(reader) => reader,
+            Err(error) => {
+                report.lost.push(lost(&path, 0, error.to_string()));
+                continue;
+            }
+        };
+        let info = reader.info();
+        let mut items = Vec::new();
+        let damage = loop {
+            match reader.next_entry() {
+                Ok(Some(item)) => items.push(item.to_vec()),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        let part = Part { version: Version(info.version), at: Timestamp(info.timestamp), items };
+        match damage {
+            None => {
+                whole = Some((info.covers, part));
+                break;
+            }
+            Some(error) => {
+                let what = format!("{error}; {} entries before it are saved", part.items.len());
+                report.lost.push(lost(&path, 0, what));
+                parts.push(part);
+            }
+        }
+    }
+    let covers = whole.as_ref().map_or(Lsn::ZERO, |(covers, _)| *covers);
+    let source = Source { storage, dir, covers };
+    let mut through = Version(0);
+    if let Some((_, part)) = whole {
+        load(&mut core, &part, dir, report);
+        through = part.version;
+    }
+    // Oldest first: the log up to each, then what it holds, so that for every key the newest that is left comes last.
+    for part in parts.iter().rev() {
+        replay(&source, &mut core, through, part.version, report)?;
+        load(&mut core, part, dir, report);
+        through = part.version;
+    }
+    replay(&source, &mut core, through, Version(u64::MAX), report)?;
+    Ok(core)
+}
+
+/// What could be read of one checkpoint.
+struct Part {
+    version: Version,
+    at: Timestamp,
+    items: Vec<Vec<u8>>,
+}
+
+/// A shard's log, and what a whole checkpoint makes up for of it.
+struct Source<'a> {
+    storage: &'a dyn Storage,
+    dir: &'a Path,
+    covers: Lsn,
+}
+
+fn load(core: &mut ShardCore, part: &Part, dir: &Path, report: &mut SalvageReport) {
+    for item in &part.items {
+        match CheckpointItem::decode(item) {
+            Ok(item) => report.from_checkpoints += u64::from(core.load_newer(item)),
+            Err(error) => report.lost.push(Problem {
+                file: dir.to_owned(),
+                offset: 0,
+                bytes: item.len() as u64,
+                what: format!("an entry of the checkpoint at version {}: {error}", part.version),
+                serious: true,
+            }),
+        }
+    }
+    core.loaded(part.version, part.at);
+}
+
+fn readable(payload: &[u8], run: RunId) -> Result<(), DecodeError> {
+    let mut effects = EffectReader::new(payload, run);
+    while effects.next()?.is_some() {}
+    Ok(())
+}
+
+/// Applies the transactions of the log behind one version and through another.
+fn replay(
+    source: &Source<'_>,
+    core: &mut ShardCore,
+    after: Version,
+    through: Version,
+    report: &mut SalvageReport,
+) -> Result<(), OpenError> {
+    let mut unreadable = Vec::new();
+    let mut applied = 0;
+    let read = in_mem_wal::check::salvage_after(source.storage, source.dir, source.covers, &mut |record| {
+        let version = Version(record.version);
+        if version <= after || version > through || version <= core.version() {
+            return Ok(());
+        }
+        let run = RunId::from_bytes(record.run);
+        // First all of it: a transaction is applied whole or not at all.
+        let outcome = readable(record.payload, run).map_err(|error| error.to_string()).and_then(|()| {
+            let at = Timestamp(record.timestamp);
+            core.replay(run, version, at, record.payload).map_err(|error| error.to_string())
+        });
+        match outcome {
+            Ok(()) => applied += 1,
+            Err(what) => unreadable.push(Problem {
+                file: source.dir.to_owned(),
+                offset: record.position.offset,
+                bytes: record.payload.len() as u64,
+                what: format!("the transaction at version {version}: {what}"),
+                serious: true,
+            }),
+        }
+        Ok(())
+    })?;
+    report.from_log += applied;
+    if through == Version(u64::MAX) {
+        report.lost.extend(read.lost.into_iter().map(Problem::from));
+    }
+    report.lost.extend(unreadable);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! A consistent copy of a live database.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use in_mem_model::Version;
+use in_mem_wal::{DirLock, LogError, Manifest};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Held;
+use crate::engine::Engine;
+use crate::error::{Error, OpenError};
+use crate::image::ImageWriter;
+use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
+use crate::open::random_seed;
+use crate::routing::ROUTING_NAME;
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupReport {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The version of each shard that it holds.
+    pub versions: Vec<Version>,
+    /// Its entries, what is said of runs included.
+    pub entries: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// Writes a copy of the database, as it is now, into a directory that is empty or not there yet, while the database goes
+    /// on. The copy is a database of its own. It holds the state of all runs, not the log they came from.
+    ///
+    /// Each shard is copied as of one moment: no transaction is half there.
+    ///
+    /// # Errors
+    /// [`OpenError::NotEmpty`], [`Error::Checkpoint`], what the disk says. A copy that was not finished has no manifest, and is
+    /// refused by name where somebody opens it.
+    pub fn backup(&self, to: &Path) -> Result<BackupReport, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let storage = &self.storage;
+        refuse_what_is_there(&**storage, to)?;
+        let io = |error: LogError| Error::Open(error.into());
+        storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
+        let _lock = if self.on_file_system { Some(DirLock::acquire(to).map_err(io)?) } else { None };
+        let _no_checkpoint = self.checkpointer.hold_off();
+        // All of them first: the moments are as close together as they can be.
+        let held: Vec<Held<'_>> = self
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(shard, handle)| Held::begin(handle, shard))
+            .collect::<Result<_, _>>()?;
+        let manifest = based_on_checkpoints(Manifest {
+            shard_count: u16::try_from(held.len()).unwrap_or(u16::MAX),
+            routing_hash: ROUTING_NAME.to_owned(),
+            generation: FIRST_GENERATION,
+            // Another database from here on: its log must not be taken for the original's.
+            salt_seed: self.salt_seed.map_or_else(random_seed, |seed| seed.wrapping_add(1)),
+            properties: std::collections::BTreeMap::new(),
+        });
+        let moments: Vec<_> = held.iter().map(|held| (held.moment.version, held.moment.timestamp)).collect();
+        let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments).map_err(io)?;
+        for held in held {
+            held.write(self.checkpointer.stopping(), &mut |run, item| image.push(run, item))?;
+        }
+        let entries = image.entries;
+        let bytes = image.finish().map_err(io)?;
+        if self.checkpointer.stopping().load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        manifest.write(&**storage, to).map_err(io)?;
+        let versions = moments.into_iter().map(|(version, _)| version).collect();
+        Ok(BackupReport { path: to.to_owned(), versions, entries, bytes })
+    }
+}
+
+/// Refuses a path where there is something already.
+pub(crate) fn refuse_what_is_there(storage: &dyn in_mem_wal::Storage, to: &Path) -> Result<(), OpenError> {
+    match storage.read_dir(to) {
+        Ok(names) => match names.into_iter().find(|name| name != "LOCK" && name != "lost+found") {
+            Some(example) => Err(OpenError::NotEmpty { path: to.to_owned(), example }),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::io("list", to, error)),
+    }
+}

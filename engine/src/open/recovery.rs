@@ -1,0 +1,304 @@
+//! Getting every shard's state back: the newest sound checkpoint, then the log behind it. Shards are recovered side by side.
+//! Nothing that recovery does hinders doing it again: an interrupted one is simply repeated.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_shard::core::{Log, ReplayError, ShardCore};
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::{CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
+
+use super::directory::{Directory, has_base_checkpoint};
+use super::index;
+use crate::config::Config;
+use crate::durability::Durability;
+use crate::error::OpenError;
+use crate::pinning;
+use crate::progress::{RecoveryPhase, RecoveryProgress};
+
+/// How many entries or transactions pass between two reports of progress.
+const PROGRESS_EVERY_ITEMS: u64 = 16_384;
+
+/// A shard's core with its state back, and what there was to say.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) core: ShardCore,
+    pub(crate) notes: Vec<String>,
+    /// The checkpoint it was loaded from.
+    pub(crate) checkpoint: Option<CheckpointInfo>,
+}
+
+impl Recovered {
+    pub(crate) fn new(core: ShardCore) -> Self {
+        Self { core, notes: Vec::new(), checkpoint: None }
+    }
+}
+
+/// Where one shard is, and how its log is kept.
+struct ShardPlace<'a> {
+    storage: &'a Arc<dyn Storage>,
+    config: &'a Config,
+    dir: PathBuf,
+    shard: usize,
+    shards: usize,
+    seed: u64,
+    /// Whether the log is made, not found.
+    create: bool,
+    /// Whether there must be a checkpoint.
+    based: bool,
+}
+
+pub(crate) fn recover_all(
+    directory: &Directory,
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+) -> Result<Vec<Recovered>, OpenError> {
+    recover_generation(directory, &directory.manifest, storage, config)
+}
+
+/// Recovers the generation that this manifest names, be it written or not.
+pub(crate) fn recover_generation(
+    directory: &Directory,
+    manifest: &Manifest,
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+) -> Result<Vec<Recovered>, OpenError> {
+    let places: Vec<_> = (0..manifest.shard_count)
+        .map(|shard| ShardPlace {
+            storage,
+            config,
+            dir: Manifest::shard_dir(&directory.path, manifest.generation, shard),
+            shard: usize::from(shard),
+            shards: usize::from(manifest.shard_count),
+            seed: manifest.salt_seed.wrapping_add(generation_salt(manifest.generation)),
+            create: directory.is_new(),
+            based: has_base_checkpoint(manifest),
+        })
+        .collect();
+    recover_places(&places)
+}
+
+/// Two generations number their segments alike, and must not salt them alike.
+pub(crate) fn generation_salt(generation: u64) -> u64 {
+    generation.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn recover_places(places: &[ShardPlace<'_>]) -> Result<Vec<Recovered>, OpenError> {
+    let threads = pinning::available_cores().min(places.len());
+    if threads <= 1 || !places[0].config.background {
+        return places.iter().map(recover).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Vec<Mutex<Option<Result<Recovered, OpenError>>>> =
+        places.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // Relaxed: only tells the threads apart; the results are handed over by their locks.
+                while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let recovered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| recover(place)))
+                        .unwrap_or_else(|panic| {
+                            let reason = in_mem_shard::core::transaction::panic_message(&*panic).to_string();
+                            let reason = format!("recovery panicked: {reason}");
+                            Err(OpenError::Thread { shard: place.shard, reason })
+                        });
+                    *done[place.shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered);
+                }
+            });
+        }
+    });
+    done.into_iter()
+        .enumerate()
+        .map(|(shard, result)| {
+            result.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(|| {
+                Err(OpenError::Thread { shard, reason: "recovery gave no answer".to_owned() })
+            })
+        })
+        .collect()
+}
+
+impl ShardPlace<'_> {
+    fn tell(&self, phase: RecoveryPhase, items: u64, bytes: u64, bytes_total: Option<u64>) {
+        if let Some(progress) = &self.config.progress {
+            let (shard, shards) = (self.shard, self.shards);
+            progress.tell(RecoveryProgress { shard, shards, phase, items, bytes_total, bytes });
+        }
+    }
+
+    fn number(&self) -> Result<u16, OpenError> {
+        u16::try_from(self.shard)
+            .map_err(|_| OpenError::Thread { shard: self.shard, reason: "too many shards".to_owned() })
+    }
+}
+
+fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
+    if place.create {
+        return with_log(place, ShardCore::new(index(place.config), Log::None), None);
+    }
+    let storage = &**place.storage;
+    let checkpoints = match list_checkpoints(storage, &place.dir) {
+        Ok(checkpoints) => checkpoints,
+        // The directory is gone: the log says so, by name.
+        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut damage: Option<(Lsn, LogError)> = None;
+    for (covers, path) in &checkpoints {
+        let (core, info) = match load(place, path) {
+            Ok(loaded) => loaded,
+            Err(LoadFailure::Damaged(error)) => {
+                damage.get_or_insert((*covers, error));
+                continue;
+            }
+            Err(LoadFailure::Refused(error)) => return Err(error),
+        };
+        let note = match damage {
+            Some((newest, error)) => Some(stand_in(place, Some(info.covers), newest, error)?),
+            None => None,
+        };
+        let mut recovered = with_log(place, core, Some(info))?;
+        if note.is_none() {
+            // What an interrupted checkpoint left, and the one before this.
+            prune_checkpoints(storage, &place.dir, 1)?;
+        }
+        recovered.notes.extend(note);
+        return Ok(recovered);
+    }
+    if place.based && damage.is_none() {
+        return Err(OpenError::CheckpointLost {
+            source: Arc::new(LogError::Missing { dir: place.dir.clone() }),
+            instead: "the shard began with a checkpoint, and there is none".to_owned(),
+        });
+    }
+    let note = match damage {
+        Some((_, error)) if place.based => {
+            return Err(OpenError::CheckpointLost {
+                source: Arc::new(error),
+                instead: "the shard began with a checkpoint, and no other is sound".to_owned(),
+            });
+        }
+        Some((newest, error)) => Some(stand_in(place, None, newest, error)?),
+        None => None,
+    };
+    let mut recovered = with_log(place, ShardCore::new(index(place.config), Log::None), None)?;
+    recovered.notes.extend(note);
+    Ok(recovered)
+}
+
+/// Whether an older checkpoint (or none) and the log lose nothing of what a damaged checkpoint held. Looked at before anything
+/// is changed.
+fn stand_in(
+    place: &ShardPlace<'_>,
+    covers: Option<Lsn>,
+    newest: Lsn,
+    damage: LogError,
+) -> Result<String, OpenError> {
+    let report = in_mem_wal::check(&**place.storage, &place.dir, place.number()?, covers)?;
+    let instead = if let Some(problem) = report.problems.iter().find(|p| p.serious) {
+        problem.what.clone()
+    } else if report.last_lsn < newest {
+        format!("the log ends at record {}, the checkpoint covered through {newest}", report.last_lsn)
+    } else {
+        let from =
+            covers.map_or_else(|| "the log alone".to_owned(), |covers| format!("the one at record {covers}"));
+        return Ok(format!(
+            "shard {}: {damage}; nothing is lost: opened from {from}, with the log behind it; write a new checkpoint",
+            place.shard
+        ));
+    };
+    Err(OpenError::CheckpointLost { source: Arc::new(damage), instead })
+}
+
+enum LoadFailure {
+    /// Another checkpoint may do.
+    Damaged(LogError),
+    Refused(OpenError),
+}
+
+impl From<LogError> for LoadFailure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Damaged { .. } => Self::Damaged(error),
+            error => Self::Refused(error.into()),
+        }
+    }
+}
+
+fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInfo), LoadFailure> {
+    let number = place.number().map_err(LoadFailure::Refused)?;
+    let mut reader = CheckpointReader::open(&**place.storage, path, number)?;
+    let info = reader.info();
+    let mut core = ShardCore::new(index(place.config), Log::None);
+    let mut items = 0u64;
+    while let Some(entry) = reader.next_entry()? {
+        core.load(entry).map_err(|source| {
+            LoadFailure::Refused(OpenError::Checkpoint { path: path.to_owned(), source })
+        })?;
+        items += 1;
+        if items.is_multiple_of(PROGRESS_EVERY_ITEMS) {
+            let (bytes, total) = reader.progress();
+            place.tell(RecoveryPhase::Checkpoint, items, bytes, Some(total));
+        }
+    }
+    core.loaded(Version(info.version), Timestamp(info.timestamp));
+    Ok((core, info))
+}
+
+/// Applies the log behind the checkpoint, and goes on writing it.
+fn with_log(
+    place: &ShardPlace<'_>,
+    mut core: ShardCore,
+    checkpoint: Option<CheckpointInfo>,
+) -> Result<Recovered, OpenError> {
+    let config = place.config;
+    let mode = if config.durability == Durability::Strict { Mode::Strict } else { Mode::Buffered };
+    let log_config = in_mem_wal::Config {
+        segment_bytes: config.segment_bytes,
+        mode,
+        shard: place.number()?,
+        create: place.create,
+    };
+    let mut refused: Option<ReplayError> = None;
+    let (mut items, mut bytes) = (0u64, 0u64);
+    let recovered = ShardLog::recover(
+        place.storage.clone(),
+        &place.dir,
+        log_config,
+        place.seed,
+        checkpoint.map(|info| info.covers),
+        &mut |record| {
+            items += 1;
+            bytes += record.payload.len() as u64;
+            if items.is_multiple_of(PROGRESS_EVERY_ITEMS) {
+                place.tell(RecoveryPhase::Log, items, bytes, None);
+            }
+            let (run, at) = (RunId::from_bytes(record.run), Timestamp(record.timestamp));
+            core.replay(run, Version(record.version), at, record.payload).map_err(|error| {
+                refused = Some(error.clone());
+                error.into()
+            })
+        },
+    );
+    let (log, report) = match (recovered, refused) {
+        (_, Some(source)) => return Err(OpenError::Replay { shard: place.shard, source }),
+        (Err(error), None) => return Err(error.into()),
+        (Ok(recovered), None) => recovered,
+    };
+    core.attach(Log::Wal(log));
+    let notes = report.torn.map(|torn| {
+        format!(
+            "shard {}: the log ended in {} at byte {} in the middle of a write; {} bytes that were never synced were set \
+             aside in {}",
+            place.shard,
+            torn.file.display(),
+            torn.offset,
+            torn.bytes,
+            torn.copy.display()
+        )
+    });
+    place.tell(RecoveryPhase::Done, items, bytes, Some(bytes));
+    Ok(Recovered { core, notes: notes.into_iter().collect(), checkpoint })
+}

@@ -1,0 +1,99 @@
+//! Opening with another number of shards: every run goes to the shard that owns it now.
+//!
+//! The new shards are written whole beside the old ones, made durable, read back, and only then named by the manifest, which
+//! is replaced atomically. A crash before that leaves the old generation as it was, and some files that the next opening
+//! removes; a crash after it leaves the new one, and the old files likewise.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use in_mem_model::{KeyBytes, RunId, Timestamp, Version};
+use in_mem_shard::core::{RunMark, ShardCore};
+use in_mem_wal::{LogError, Storage};
+
+use super::directory::Directory;
+use super::recovery::{Recovered, recover_generation};
+use crate::checkpoint::{FORKS_A_PAGE, Stop, shared_entries, write_rows};
+use crate::config::Config;
+use crate::error::OpenError;
+use crate::image::ImageWriter;
+
+/// How many runs are looked at a time.
+const RUNS_A_PAGE: usize = 1_024;
+
+pub(super) fn reshard(
+    directory: &mut Directory,
+    mut old: Vec<Recovered>,
+    shards: usize,
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Recovered>, OpenError> {
+    let before = old.len();
+    // Versions are counted by shard: to grow further for every run, each new shard goes on from the highest.
+    let version = old.iter().map(|shard| shard.core.version()).max().unwrap_or_default();
+    let now = old.iter().map(|shard| shard.core.now()).max().unwrap_or(Timestamp(0));
+    let manifest = directory.next_generation(shards, config.keep_history);
+    let mut image =
+        ImageWriter::create(storage.clone(), &directory.path, &manifest, &vec![(version, now); shards])?;
+    let mut runs = 0;
+    for (shard, recovered) in old.iter_mut().enumerate() {
+        runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
+    }
+    drop(old);
+    image.finish()?;
+    // Read back before it counts.
+    let recovered = recover_generation(directory, &manifest, storage, config)?;
+    directory.manifest = manifest;
+    directory.write_manifest(&**storage)?;
+    directory.remove_other_generations(&**storage)?;
+    notes.push(format!("re-routed {runs} runs from {before} shards to {shards}"));
+    Ok(recovered)
+}
+
+/// Tells everything that a core holds, which nobody else uses. Gives the number of runs.
+pub(crate) fn write_core(
+    core: &mut ShardCore,
+    shard: usize,
+    push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>,
+) -> Result<u64, OpenError> {
+    let failed = |reason: String| OpenError::Thread { shard, reason };
+    let pin = core.index_mut().reader().pin().map_err(|error| failed(error.to_string()))?;
+    write_rows(&pin, &AtomicBool::new(false), push).map_err(|stop| match stop {
+        Stop::Asked => failed("given up".to_owned()),
+        Stop::Read(reason) => failed(reason),
+        Stop::Write(error) => error.into(),
+    })?;
+    // What forks share is written as their own: the versions that they read of their parents are not in what is written.
+    let at = core.version();
+    let mut after = None;
+    loop {
+        let forks = core.forks_after(after, FORKS_A_PAGE);
+        for run in &forks {
+            let mut page = |tag, after: Option<KeyBytes>| {
+                Ok::<_, OpenError>(core.shared_page(*run, tag, after.as_ref(), at))
+            };
+            shared_entries(*run, &mut page, push)??;
+        }
+        after = forks.last().copied();
+        if forks.len() < FORKS_A_PAGE {
+            break;
+        }
+    }
+    let mut scratch = Vec::new();
+    let (mut after, mut runs) = (None, 0);
+    loop {
+        let (marks, next) = core.checkpoint_runs(after, RUNS_A_PAGE);
+        runs += marks.len() as u64;
+        for (run, last_version) in marks {
+            debug_assert!(last_version > Version(0));
+            scratch.clear();
+            RunMark { run, last_version }.encode(&mut scratch);
+            push(run, &scratch)?;
+        }
+        after = next;
+        if after.is_none() {
+            return Ok(runs);
+        }
+    }
+}

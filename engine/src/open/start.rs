@@ -1,0 +1,111 @@
+//! Starting the shards that recovery gave back, and what runs beside them.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use in_mem_shard::Actor;
+use in_mem_shard::turn::{Options, Shard};
+use in_mem_wal::Storage;
+
+use super::directory::Directory;
+use super::recovery::Recovered;
+use crate::checkpoint::{Checkpointer, Wake, Worker, wake_channel};
+use crate::config::Config;
+use crate::durability::Durability;
+use crate::engine::{Engine, ShardHandle};
+use crate::error::{Error, OpenError};
+use crate::pinning;
+
+/// How often a Strict shard's home thread looks whether the log is idle and its last group still lacks a witness.
+const STRICT_MARK_INTERVAL_MS: u64 = 1_000;
+
+/// Starts every shard.
+pub(crate) fn start(
+    config: Config,
+    recovered: Vec<Recovered>,
+    storage: Arc<dyn Storage>,
+    directory: Option<Directory>,
+    mut notes: Vec<String>,
+) -> Result<Engine, Error> {
+    let plan = pinning::plan(config.pinning, recovered.len());
+    let (sync_interval_ms, sync_bytes) = match config.durability {
+        Durability::Buffered { interval, bytes } => {
+            (Some(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1)), bytes)
+        }
+        Durability::Strict => (Some(STRICT_MARK_INTERVAL_MS), u64::MAX),
+        Durability::InMemory => (None, u64::MAX),
+    };
+    let wakes = wake_channel();
+    let mut shards = Vec::with_capacity(recovered.len());
+    let mut loaded_from = Vec::with_capacity(recovered.len());
+    for (shard, (recovered, pinned)) in recovered.into_iter().zip(&plan.cores).enumerate() {
+        let Recovered { mut core, notes: said, checkpoint } = recovered;
+        notes.extend(said);
+        loaded_from.push(checkpoint);
+        let reader = core.index_mut().reader();
+        let forks = core.fork_marks();
+        let pinned = *pinned;
+        let options = Options {
+            execution: config.execution,
+            inbox_capacity: config.inbox_capacity,
+            sync_interval_ms,
+            background: config.background,
+            thread_name: format!("in-mem-shard-{shard}"),
+            on_home_start: pinned.map(|core| -> Box<dyn FnOnce() + Send> {
+                Box::new(move || {
+                    core_affinity::set_for_current(core);
+                })
+            }),
+            ..Options::default()
+        };
+        let mut actor = Actor::new(core, config.clock.clone(), sync_bytes);
+        if let Some(limit_bytes) = config.checkpoint_log_bytes
+            && config.background
+        {
+            let wake = wakes.0.clone();
+            actor.on_log_growth(limit_bytes, move || {
+                // Full: it will look round anyway. Gone: it ends before the shards do.
+                let _ = wake.try_send(Wake);
+            });
+        }
+        let turn = Shard::start(actor, options)
+            .map_err(|error| OpenError::Thread { shard, reason: error.to_string() })?;
+        shards.push(ShardHandle { turn, reader, forks });
+    }
+    let shards: Arc<[ShardHandle]> = shards.into();
+    let checkpointer = Arc::new(Checkpointer::new(
+        &config,
+        shards.clone(),
+        storage.clone(),
+        directory.as_ref(),
+        loaded_from,
+    ));
+    let by_itself = config.checkpoint_interval.is_some() || config.checkpoint_log_bytes.is_some();
+    let worker = if directory.is_some() && config.background && by_itself {
+        let started = Worker::start(checkpointer.clone(), config.checkpoint_interval, wakes);
+        let failed =
+            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
+        Some(started.map_err(failed)?)
+    } else {
+        None
+    };
+    let salt_seed = directory.as_ref().map(|directory| directory.manifest.salt_seed);
+    let on_file_system = config.storage.is_none();
+    let (path, lock) = directory.map_or((None, None), |directory| (Some(directory.path), directory.lock));
+    Ok(Engine {
+        shards,
+        clock: config.clock,
+        durability: config.durability,
+        snapshot_limit_bytes: config.snapshot_limit_bytes,
+        path,
+        storage,
+        unpinned: plan.reason,
+        notes,
+        closed: AtomicBool::new(false),
+        checkpointer,
+        salt_seed,
+        on_file_system,
+        worker: Mutex::new(worker),
+        lock: Mutex::new(lock),
+    })
+}
