@@ -111,7 +111,7 @@ impl BeginRun {
     /// As [`BeginRun::begin`], and the closure's; no run was made.
     pub fn begin_with(self, content: impl FnOnce(&mut Transaction<'_>) -> Result<()>) -> Result<Run> {
         let (engine, request) = self.into_request()?;
-        let run = Run { id: request.run, engine };
+        let run = Run { id: request.run, engine, cursor: Arc::default() };
         let mut tx = Transaction::begin(&run)?;
         tx.write_first(request);
         content(&mut tx)?;

@@ -30,15 +30,18 @@ mod builder;
 mod chain;
 mod database;
 mod events;
+mod fork;
 mod kv;
 mod otel;
 mod pending;
+mod replay;
 mod run;
 mod runs;
 mod span_draft;
 mod span_query;
 mod span_tree;
 mod state;
+mod steps;
 mod stream;
 mod traces;
 mod transaction;
@@ -49,12 +52,15 @@ pub use builder::Builder;
 pub use chain::{ChainCheck, ChainFault};
 pub use database::{BackupReport, CheckpointStats, Database, ShardStats, Stats};
 pub use events::{EventDraft, EventIter, Events};
+pub use fork::ForkOptions;
 /// What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
 pub use in_mem_engine::admin;
 pub use in_mem_engine::{
-    Change, Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning,
-    RecoveryPhase, RecoveryProgress, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Span,
-    SpanCursor, SpanHead, SpanKind, SpanOrder, SpanStatus, SpanTotals, Usage, WriteError, event::ChainHead,
+    Bundle, BundleError, BundledRun, Change, Clock, Commit, Diff, Digest, Divergence, Durability, Error,
+    Event, Execution, ForkPoint, HistoryError, ImportReport, KeyChange, KeyDiff, KeyMoment, ManualClock,
+    Mismatch, OpenError, Pinning, Point, RecoveryPhase, RecoveryProgress, RunCursor, RunInfo, RunMeta,
+    RunOrder, RunStatus, Side, SnapshotError, Span, SpanCursor, SpanHead, SpanKind, SpanOrder, SpanStatus,
+    SpanTotals, StepError, Usage, ValueDiff, Verification, WriteError, event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
@@ -63,12 +69,14 @@ pub use in_mem_model::{
 pub use kv::{Kv, Page};
 pub use otel::{GENAI_ATTRIBUTES, GENAI_CONVENTIONS_VERSION, GenAiField, otel_attributes};
 pub use pending::Pending;
+pub use replay::{EventsAt, KvAt, RunAt, RunMoment, StateAt, TracesAt};
 pub use run::Run;
 pub use runs::Runs;
 pub use span_draft::{SpanDraft, SpanEnd};
 pub use span_query::Spans;
 pub use span_tree::{SpanNode, SpanTree};
 pub use state::State;
+pub use steps::{MAX_STEP_DEPTH, STEP_EVENT, STEP_FAILED_EVENT, StepOptions};
 pub use stream::{Stream, Subscription};
 pub use traces::{SpanGuard, Traces};
 pub use transaction::{Transaction, TxEvents, TxKv, TxState, TxTraces};

@@ -7,6 +7,7 @@ use in_mem_engine::command::{CommitRequest, RunChange, Write};
 use in_mem_engine::{Engine, RunInfo, RunMeta, RunStatus};
 use in_mem_model::{RunId, Tag, Timestamp, Value, limits};
 
+use crate::steps::StepCursor;
 use crate::transaction::Transaction;
 use crate::{BeginRun, Error, Events, Kv, Result, State, Traces};
 
@@ -15,12 +16,14 @@ use crate::{BeginRun, Error, Events, Kv, Result, State, Traces};
 pub struct Run {
     pub(crate) engine: Arc<Engine>,
     pub(crate) id: RunId,
+    /// Where it stands among the run's durable steps; shared by clones.
+    pub(crate) cursor: Arc<StepCursor>,
 }
 
 impl Run {
     pub(crate) fn find(engine: Arc<Engine>, id: RunId) -> Result<Self> {
         match engine.get(id, Tag::Run, b"")? {
-            Some(_) => Ok(Self { engine, id }),
+            Some(_) => Ok(Self { engine, id, cursor: Arc::default() }),
             None => Err(Error::UnknownRun { run: id }),
         }
     }
@@ -81,6 +84,9 @@ impl Run {
     /// # Errors
     /// [`crate::WriteError::InvalidStatus`] where it cannot become that; nothing was changed.
     pub fn end(&self, status: RunStatus) -> Result<()> {
+        if status == RunStatus::Completed && self.cursor.is_used() {
+            self.finish_steps()?;
+        }
         self.change(RunChange { status: Some(status), ..RunChange::default() })
     }
 

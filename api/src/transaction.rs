@@ -137,7 +137,7 @@ impl<'r> Transaction<'r> {
         for (id, write) in request.writes {
             self.writes.push(id, write);
         }
-        Ok(Run { engine, id })
+        Ok(Run { engine, id, cursor: Arc::default() })
     }
 
     /// Ends the run with this transaction.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
+use in_mem_shard::core::command::Page;
 use in_mem_shard::core::{BeginError, CheckpointEntry, CheckpointMoment, RunMark};
 use in_mem_shard::index::{Cursor, OwnedRow, Pin};
 use in_mem_wal::checkpoint::prune_checkpoints;
@@ -28,8 +29,11 @@ pub(crate) use worker::{Wake, Worker, wake_channel};
 /// How many entries are read from the pin at a time, and how many runs are asked for in one turn.
 const ROWS_A_PAGE: usize = 512;
 
+/// How many forks are asked for in one turn.
+pub(crate) const FORKS_A_PAGE: usize = 1_024;
+
 /// The directory, inside a shard's, that keeps the log which checkpoints cover.
-const ARCHIVE: &str = "archive";
+pub(crate) const ARCHIVE: &str = "archive";
 
 /// A checkpoint that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +129,7 @@ impl<'s> Held<'s> {
             Stop::Read(reason) => failed(reason),
             Stop::Write(error) => failed(error.to_string()),
         })?;
+        self.write_shared(push)?;
         let mut scratch = Vec::new();
         let mut mark = |run: RunId, last_version: Version| {
             scratch.clear();
@@ -148,6 +153,55 @@ impl<'s> Held<'s> {
         }
         Ok(())
     }
+}
+
+impl Held<'_> {
+    /// Tells what forks share with their parents, as their own.
+    fn write_shared(&self, push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>) -> Result<(), Error> {
+        let (mut after, at) = (None, self.moment.version);
+        loop {
+            let forks = self.handle.maintain(move |core| core.forks_after(after, FORKS_A_PAGE))?;
+            for run in &forks {
+                let mut turn = |tag: Tag, after: Option<KeyBytes>| {
+                    let run = *run;
+                    self.handle.maintain(move |core| core.shared_page(run, tag, after.as_ref(), at))
+                };
+                shared_entries(*run, &mut turn, push)?
+                    .map_err(|error| Error::Checkpoint { shard: self.shard, reason: error.to_string() })?;
+            }
+            after = forks.last().copied();
+            if forks.len() < FORKS_A_PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Tells what a fork shares, page by page.
+pub(crate) fn shared_entries<E>(
+    run: RunId,
+    page: &mut dyn FnMut(Tag, Option<KeyBytes>) -> Result<Page, E>,
+    push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>,
+) -> Result<Result<(), LogError>, E> {
+    let mut scratch = Vec::new();
+    for tag in [Tag::Kv, Tag::Event, Tag::State, Tag::Trace, Tag::Run] {
+        let mut after = None;
+        loop {
+            let Page { entries, next } = page(tag, after)?;
+            for (user, value) in entries {
+                scratch.clear();
+                encode_row(&OwnedRow { run, tag, user, value }, &mut scratch);
+                if let Err(error) = push(run, &scratch) {
+                    return Ok(Err(error));
+                }
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 impl Drop for Held<'_> {

@@ -14,6 +14,7 @@ use in_mem_shard::core::command::{
 };
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
+use in_mem_shard::core::fork::ForkMarks;
 use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
 use in_mem_shard::core::watch::WatchRequest;
 use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
@@ -34,6 +35,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct ShardHandle {
     pub(crate) turn: Shard<Actor>,
     pub(crate) reader: IndexReader,
+    pub(crate) forks: Arc<ForkMarks>,
 }
 
 impl ShardHandle {
@@ -191,6 +193,10 @@ impl Engine {
         self.path.as_deref()
     }
 
+    pub(crate) fn may_be_fork(&self, run: RunId) -> bool {
+        self.handle(run).forks.may_be_fork(run)
+    }
+
     pub(crate) fn snapshot_limit_bytes(&self) -> usize {
         self.snapshot_limit_bytes
     }
@@ -241,9 +247,10 @@ impl Engine {
         let shard = self.handle(run);
         let hashed = shard.reader.hashed(shard.reader.run_hash(&run), KeyRef::new(run, tag, key));
         match shard.reader.get_latest(&hashed, || self.now()) {
-            Ok(value) => Ok(value),
-            // More threads than reader slots: the shard looks for us.
-            Err(_) => match self.call(shard, Command::Get(Box::new(Key::new(run, tag, key))))? {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) if !shard.forks.may_be_fork(run) => Ok(None),
+            // A fork may see its parent's; or more threads than reader slots: the shard looks for us.
+            _ => match self.call(shard, Command::Get(Box::new(Key::new(run, tag, key))))? {
                 Reply::Value(value) => Ok(value),
                 other => Err(unexpected(other)),
             },

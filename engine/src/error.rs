@@ -9,6 +9,9 @@ use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::LogError;
 
+use crate::history::{BundleError, HistoryError};
+use crate::step_error::StepError;
+
 /// Why a database could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -187,6 +190,15 @@ pub enum Error {
     /// The snapshot cannot be had or used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A durable step could not be taken.
+    #[error(transparent)]
+    Step(Box<StepError>),
+    /// A bundle cannot be made or taken in.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The past of a run cannot be shown.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// There is no such run.
     #[error("run {run} is not known here; begin it, or check the id (`db.runs()` lists what there is)")]
     UnknownRun {
@@ -300,4 +312,10 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl From<StepError> for Error {
+    fn from(error: StepError) -> Self {
+        Self::Step(Box::new(error))
+    }
 }

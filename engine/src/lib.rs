@@ -8,6 +8,7 @@ mod config;
 mod durability;
 mod engine;
 mod error;
+pub mod history;
 mod image;
 mod open;
 mod pending;
@@ -15,6 +16,7 @@ mod pinning;
 mod progress;
 mod routing;
 mod snapshot;
+mod step_error;
 
 pub use backup::BackupReport;
 pub use checkpoint::CheckpointStats;
@@ -22,6 +24,11 @@ pub use config::Config;
 pub use durability::Durability;
 pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
+pub use history::{
+    Bundle, BundleError, BundledRun, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError,
+    ImportReport, KeyChange, KeyDiff, KeyMoment, Mismatch, Point, Side, Timeline, ValueDiff, Verification,
+    View,
+};
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
 pub use in_mem_shard::core::command::{self, RunInfo, Usage};
 pub use in_mem_shard::core::error::{Condition, WriteError};
@@ -41,3 +48,4 @@ pub use pinning::Pinning;
 pub use progress::{ProgressCallback, RecoveryPhase, RecoveryProgress};
 pub use routing::{MAX_SHARDS, ROUTING_NAME, shard_of};
 pub use snapshot::Snapshot;
+pub use step_error::StepError;

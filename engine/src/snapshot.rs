@@ -38,10 +38,11 @@ impl<'e> Snapshot<'e> {
         let reader = self.pin.reader();
         let hashed = reader.hashed(reader.run_hash(&run), KeyRef::new(run, tag, key));
         match self.pin.get(&hashed, || self.engine.now()) {
-            Ok(value) => Ok(value),
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) if !self.engine.may_be_fork(run) => Ok(None),
             Err(ReadError::SnapshotExpired { .. }) => Err(self.expired()),
-            // More threads than reader slots: the shard looks for us, at the pinned version.
-            Err(_) => {
+            // A fork may see its parent's; or more threads than reader slots: the shard looks for us, at the pinned version.
+            _ => {
                 let key = KeyBytes::new(key);
                 let request = ScanRequest {
                     run,

@@ -75,6 +75,19 @@ impl HistoryReader {
         Ok(&self.open[&number])
     }
 
+    /// What is known of a segment, for readers that go their own way.
+    pub(crate) fn parts(
+        &mut self,
+        number: u64,
+    ) -> Result<(Arc<dyn File>, PathBuf, SegmentHeader, u64), LogError> {
+        let segment = self.segment(number)?;
+        Ok((segment.file.clone(), segment.path.clone(), segment.header, segment.len))
+    }
+
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone()
+    }
+
     /// Reads the record at a place into `self.record`.
     fn fetch(&mut self, at: Position) -> Result<(Header, usize), LogError> {
         let mut record = std::mem::take(&mut self.record);

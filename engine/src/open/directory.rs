@@ -24,7 +24,7 @@ const BEFORE_MANIFEST: [&str; 3] = ["LOCK", "MANIFEST.tmp", "lost+found"];
 const BASE_CHECKPOINT: &str = "base-checkpoint";
 
 /// Prefix of the manifest's properties that name generations kept for their history; the value is their shard count.
-const KEPT_GENERATION: &str = "kept-generation-";
+pub(crate) const KEPT_GENERATION: &str = "kept-generation-";
 
 /// A database's directory, locked.
 #[derive(Debug)]

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_model::{KeyBytes, RunId, Timestamp, Version};
 use in_mem_shard::core::{RunMark, ShardCore};
 use in_mem_wal::{LogError, Storage};
 
 use super::directory::Directory;
 use super::recovery::{Recovered, recover_generation};
-use crate::checkpoint::{Stop, write_rows};
+use crate::checkpoint::{FORKS_A_PAGE, Stop, shared_entries, write_rows};
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::image::ImageWriter;
@@ -64,6 +64,22 @@ pub(crate) fn write_core(
         Stop::Read(reason) => failed(reason),
         Stop::Write(error) => error.into(),
     })?;
+    // What forks share is written as their own: the versions that they read of their parents are not in what is written.
+    let at = core.version();
+    let mut after = None;
+    loop {
+        let forks = core.forks_after(after, FORKS_A_PAGE);
+        for run in &forks {
+            let mut page = |tag, after: Option<KeyBytes>| {
+                Ok::<_, OpenError>(core.shared_page(*run, tag, after.as_ref(), at))
+            };
+            shared_entries(*run, &mut page, push)??;
+        }
+        after = forks.last().copied();
+        if forks.len() < FORKS_A_PAGE {
+            break;
+        }
+    }
     let mut scratch = Vec::new();
     let (mut after, mut runs) = (None, 0);
     loop {

@@ -43,6 +43,7 @@ pub(crate) fn start(
         notes.extend(said);
         loaded_from.push(checkpoint);
         let reader = core.index_mut().reader();
+        let forks = core.fork_marks();
         let pinned = *pinned;
         let options = Options {
             execution: config.execution,
@@ -69,7 +70,7 @@ pub(crate) fn start(
         }
         let turn = Shard::start(actor, options)
             .map_err(|error| OpenError::Thread { shard, reason: error.to_string() })?;
-        shards.push(ShardHandle { turn, reader });
+        shards.push(ShardHandle { turn, reader, forks });
     }
     let shards: Arc<[ShardHandle]> = shards.into();
     let checkpointer = Arc::new(Checkpointer::new(

@@ -10,9 +10,11 @@ use smallvec::SmallVec;
 
 use super::ShardCore;
 use super::command::{CommitRequest, Committed, ReadKey, RunChange, Write};
-use super::effect::EffectWriter;
+use super::effect::{EffectWriter, effects_of_lineage};
 use super::error::{Condition, WriteError};
 use super::event::{self, ChainHead, event_key};
+use super::fork::{MAX_FORK_DEPTH, hidden_key, hidden_of};
+use super::log::lineage_id;
 use super::run_meta::{RunMeta, RunStatus};
 use super::run_state::RunState;
 use crate::index::{Direction, PageLimit, ScanRange};
@@ -23,6 +25,10 @@ struct StagedRun {
     /// The meta to store, where it changes.
     meta: Option<Box<RunMeta>>,
     created: bool,
+    /// Whether it begins as a fork.
+    forks: bool,
+    /// Whether the meta is among the writes already.
+    written: bool,
     chain: ChainHead,
     /// The streams it appended to, with the places they reach.
     streams: SmallVec<[(Arc<str>, u64); 1]>,
@@ -43,6 +49,14 @@ struct Staging {
 
 fn key(run: RunId, tag: Tag, user: &[u8]) -> Box<Key> {
     Box::new(Key { run, tag, user: KeyBytes::from(user) })
+}
+
+fn write_meta(run: RunId, meta: &RunMeta, effects: &mut EffectWriter<'_>, writes: &mut Vec<StagedWrite>) {
+    let value = meta.to_value();
+    effects.on(run);
+    effects.put(Tag::Run, b"", &value, None);
+    let (tag, key) = (Tag::Run, KeyBytes::default());
+    writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at: None });
 }
 
 fn refuse_ended(run: RunId, status: RunStatus) -> Result<(), WriteError> {
@@ -97,13 +111,27 @@ impl ShardCore {
             let nothing = Committed { version: self.version, timestamp: self.now, sequences: Vec::new() };
             return Ok((nothing, false));
         }
+        let version = self.log_delete(run, tag, user)?;
+        Ok((self.finish_commit(version), true))
+    }
+
+    /// Logs and installs the deletion of one key; where a fork's parent holds it, that it is hidden.
+    pub(super) fn log_delete(&mut self, run: RunId, tag: Tag, user: &[u8]) -> Result<Version, WriteError> {
+        let hidden = self.must_hide(run, tag, user).then(|| hidden_key(tag, user));
         let mut payload = std::mem::take(&mut self.payload);
-        EffectWriter::new(&mut payload, run).delete(tag, user);
+        let mut effects = EffectWriter::new(&mut payload, run);
+        effects.delete(tag, user);
+        if let Some(hidden) = &hidden {
+            effects.put(Tag::Run, hidden, &Value::Null, None);
+        }
         let logged = self.log_commit(run, false, &payload);
         self.payload = payload;
         let version = logged?;
         self.install(run, tag, user, version, None, None);
-        Ok((self.finish_commit(version), true))
+        if let Some(hidden) = &hidden {
+            self.install(run, Tag::Run, hidden, version, Some(Value::Null), None);
+        }
+        Ok(version)
     }
 
     /// Appends one event; its number is the commit's only sequence.
@@ -175,7 +203,12 @@ impl ShardCore {
         let staged = self.stage(request.run, request.writes, &mut effects, &mut staging);
         let several_runs = effects.several_runs();
         let logged = match staged {
-            Ok(()) => self.log_commit(request.run, several_runs, &payload),
+            // Whoever looks for the history of one run finds what spans several under the lineage's own id.
+            Ok(()) if several_runs => {
+                effects_of_lineage(request.run, &mut payload);
+                self.log_commit(lineage_id(request.run), true, &payload)
+            }
+            Ok(()) => self.log_commit(request.run, false, &payload),
             Err(error) => Err(error),
         };
         self.payload = payload;
@@ -186,6 +219,7 @@ impl ShardCore {
             {
                 let mut state = RunState::new((**meta).clone());
                 state.adopted = true;
+                self.link_fork(staged.run, meta, &mut state);
                 self.runs.insert(staged.run, state);
                 self.run_index.insert(staged.run, meta);
             }
@@ -207,7 +241,12 @@ impl ShardCore {
         // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
         let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
         for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
-            let found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
+            let mut found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
+            if self.fork_depth(key.run) > 0 {
+                // What a fork deletes of its parent's it writes down elsewhere.
+                let hidden = self.head(key.run, Tag::Run, &hidden_key(key.tag, &key.user));
+                found = found.max(hidden.map(|head| head.version));
+            }
             if let Some(found) = found.filter(|found| *found > snapshot) {
                 self.counters.conflicts += 1;
                 return Err(WriteError::Conflict { key: Box::new(key.clone()), snapshot, found });
@@ -216,9 +255,16 @@ impl ShardCore {
         for range in &request.ranges {
             let (lower, upper) = (range.lower.as_ref().map(|k| &**k), range.upper.as_ref().map(|k| &**k));
             let bounds = ScanRange::of_tag(range.run, range.tag, lower, upper);
-            if let Some(changed) =
-                self.index.range_changed_since(&bounds, snapshot).map(|c| KeyBytes::from(c.user))
-            {
+            let mut changed =
+                self.index.range_changed_since(&bounds, snapshot).map(|c| KeyBytes::from(c.user));
+            if changed.is_none() && self.fork_depth(range.run) > 0 {
+                let hidden = Self::hidden_bounds(range.tag, lower, upper);
+                let (lower, upper) = (hidden.0.as_ref().map(|k| &**k), hidden.1.as_ref().map(|k| &**k));
+                let bounds = ScanRange::of_tag(range.run, Tag::Run, lower, upper);
+                let found = self.index.range_changed_since(&bounds, snapshot);
+                changed = found.and_then(|c| hidden_of(c.user)).map(|(_, user)| KeyBytes::from(user));
+            }
+            if let Some(changed) = changed {
                 self.counters.conflicts += 1;
                 let found =
                     self.head(range.run, range.tag, &changed).map_or(self.version, |head| head.version);
@@ -241,6 +287,11 @@ impl ShardCore {
     ) -> Result<(), WriteError> {
         staging.writes.reserve(writes.len());
         let alone = writes.len() == 1;
+        let changed: SmallVec<[RunId; 2]> = writes
+            .iter()
+            .filter(|(_, write)| matches!(write, Write::ChangeRun(_)))
+            .map(|(run, _)| *run)
+            .collect();
         for (run, write) in writes {
             if run.routing() != home.routing() {
                 return Err(WriteError::OtherLineage { run, with: home });
@@ -258,6 +309,20 @@ impl ShardCore {
                     self.check_condition(run, tag, &key, condition)?;
                     effects.on(run);
                     effects.delete(tag, &key);
+                    if staging.runs.iter().any(|s| s.run == run && s.forks) || self.must_hide(run, tag, &key)
+                    {
+                        let hidden = hidden_key(tag, &key);
+                        effects.put(Tag::Run, &hidden, &Value::Null, None);
+                        let value = Some(Value::Null);
+                        let tag = Tag::Run;
+                        staging.writes.push(StagedWrite::Entry {
+                            run,
+                            tag,
+                            key: hidden,
+                            value,
+                            expires_at: None,
+                        });
+                    }
                     staging.writes.push(StagedWrite::Entry { run, tag, key, value: None, expires_at: None });
                 }
                 Write::Append { body } => {
@@ -266,12 +331,22 @@ impl ShardCore {
                     staging.sequences.push(sequence);
                 }
                 Write::CreateRun(meta) => {
+                    let chain = self.chain_to_go_on(&meta, run)?;
                     let staged = self.staged_run(run, staging);
                     if self.runs.contains_key(&run) || staged.created {
                         return Err(WriteError::RunExists { run });
                     }
                     staged.created = true;
-                    staged.meta = Some(Box::new(self.completed(*meta)));
+                    staged.forks = meta.forked_from.is_some();
+                    staged.chain = chain;
+                    let meta = Box::new(self.completed(*meta));
+                    // Before what is written to the run, so that recovery knows whose that is; unless it changes yet.
+                    if !changed.contains(&run) {
+                        write_meta(run, &meta, effects, &mut staging.writes);
+                        let staged = self.staged_run(run, staging);
+                        staged.written = true;
+                    }
+                    self.staged_run(run, staging).meta = Some(meta);
                 }
                 Write::ChangeRun(change) => self.stage_change(run, &change, staging)?,
                 Write::DropRun => {
@@ -291,17 +366,8 @@ impl ShardCore {
         }
         // The metas last, each once, as they stand at the end; so that a run may be written and ended in one transaction.
         for staged in &staging.runs {
-            if let Some(meta) = &staged.meta {
-                let value = meta.to_value();
-                effects.on(staged.run);
-                effects.put(Tag::Run, b"", &value, None);
-                staging.writes.push(StagedWrite::Entry {
-                    run: staged.run,
-                    tag: Tag::Run,
-                    key: KeyBytes::default(),
-                    value: Some(value),
-                    expires_at: None,
-                });
+            if let (Some(meta), false) = (&staged.meta, staged.written) {
+                write_meta(staged.run, meta, effects, &mut staging.writes);
             }
         }
         Ok(())
@@ -386,13 +452,37 @@ impl ShardCore {
     fn staged_run<'s>(&self, run: RunId, staging: &'s mut Staging) -> &'s mut StagedRun {
         let place = staging.runs.iter().position(|s| s.run == run).unwrap_or_else(|| {
             let chain = self.runs.get(&run).map(|s| s.chain).unwrap_or_default();
-            staging.runs.push(StagedRun { run, meta: None, created: false, chain, streams: SmallVec::new() });
+            staging.runs.push(StagedRun {
+                run,
+                meta: None,
+                created: false,
+                forks: false,
+                written: false,
+                chain,
+                streams: SmallVec::new(),
+            });
             staging.runs.len() - 1
         });
         &mut staging.runs[place]
     }
 
+    /// The chain that a new run's events go on: a fork's parent's.
+    pub(super) fn chain_to_go_on(&self, meta: &RunMeta, run: RunId) -> Result<ChainHead, WriteError> {
+        let Some(point) = &meta.forked_from else { return Ok(ChainHead::default()) };
+        let parent = self.runs.get(&point.run).ok_or(WriteError::UnknownRun { run: point.run })?;
+        if point.run.routing() != run.routing() {
+            return Err(WriteError::OtherLineage { run, with: point.run });
+        }
+        if self.fork_depth(point.run) >= MAX_FORK_DEPTH {
+            return Err(WriteError::ForkTooDeep { run: point.run, limit: MAX_FORK_DEPTH });
+        }
+        Ok(parent.chain)
+    }
+
     fn completed(&self, mut meta: RunMeta) -> RunMeta {
+        if let Some(point) = &mut meta.forked_from {
+            point.version = point.version.min(self.version);
+        }
         if meta.created == Timestamp(0) {
             meta.created = self.now;
         }
@@ -498,14 +588,16 @@ impl ShardCore {
     /// Keeps what is derived of a run's entries.
     pub(super) fn note(&mut self, run: RunId, tag: Tag, user: &[u8], value: Option<&Value>) {
         match tag {
-            Tag::Run => self.note_meta(run, value),
+            // Other keys under this tag are the run's bookkeeping.
+            Tag::Run if user.is_empty() => self.note_meta(run, value),
+            Tag::Run if value.is_some() && !self.loading => self.note_hidden(run, user),
             Tag::Event => self.note_event(run, user, value),
             Tag::Trace => {
                 if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
                     spans.note(user, value);
                 }
             }
-            Tag::Kv | Tag::State => {}
+            Tag::Kv | Tag::State | Tag::Run => {}
         }
     }
 
@@ -514,15 +606,32 @@ impl ShardCore {
         match self.runs.get_mut(&run) {
             Some(state) => {
                 if *state.meta != meta {
+                    // A run that was made has a version: without one, recovery has only heard of it.
+                    let is_made = state.meta.first_version == Version(0);
                     self.run_index.remove(run, &state.meta);
                     self.run_index.insert(run, &meta);
-                    *state.meta = meta;
+                    *state.meta = meta.clone();
+                    if is_made {
+                        self.link_recovered_fork(run, &meta);
+                    }
                 }
             }
             None => {
                 self.run_index.insert(run, &meta);
-                self.runs.insert(run, RunState::new(meta));
+                self.runs.insert(run, RunState::new(meta.clone()));
+                self.link_recovered_fork(run, &meta);
             }
+        }
+    }
+
+    /// Recovery: a fork that a record makes shares its parent again. One that a checkpoint holds has what it shared for its own.
+    fn link_recovered_fork(&mut self, run: RunId, meta: &RunMeta) {
+        if meta.forked_from.is_none() || self.loading {
+            return;
+        }
+        if let Some(mut state) = self.runs.remove(&run) {
+            self.link_fork(run, meta, &mut state);
+            self.runs.insert(run, state);
         }
     }
 
@@ -554,6 +663,7 @@ impl ShardCore {
         if let Some(state) = self.runs.remove(&run) {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
+            self.unlink_fork(state.fork);
         }
         self.watchers.forget_run(run);
     }

@@ -10,7 +10,7 @@
 //! | 4 | the effects that follow are on another run (tag 0) | 16 bytes of run id |
 //! | 5 | drop the whole run (tag 0) | nothing |
 //!
-//! The first run is the record's own. Effects, not commands, are logged: replaying them needs no validation and gives
+//! The first run is the record's own; a record of several runs names its first one, too. Effects, not commands, are logged: replaying them needs no validation and gives
 //! the same state whatever the code that decided on them does today.
 
 use in_mem_model::codec::{self, Cursor, DecodeError};
@@ -100,6 +100,12 @@ impl<'b> EffectWriter<'b> {
         self.payload.push((tag as u8) << 4 | verb);
         codec::put_bytes(key, self.payload);
     }
+}
+
+/// Makes a payload that began on `run` one whose record belongs to no run of its own.
+pub(super) fn effects_of_lineage(run: RunId, payload: &mut Vec<u8>) {
+    let head: Vec<u8> = std::iter::once(SWITCH_RUN).chain(*run.as_bytes()).collect();
+    payload.splice(0..0, head);
 }
 
 /// Reads the effects of a payload back, each with the run it is on.

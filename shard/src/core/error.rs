@@ -93,6 +93,16 @@ pub enum WriteError {
         /// The run.
         run: RunId,
     },
+    /// Forks of forks are so deep already that another would slow every read.
+    #[error(
+        "run {run} is {limit} forks deep, and no deeper fork can be made; fork one of the runs that it comes from"
+    )]
+    ForkTooDeep {
+        /// The run to fork.
+        run: RunId,
+        /// The limit, in levels.
+        limit: usize,
+    },
     /// The bytes handed over as an event are not one.
     #[error("what was to be appended to run {run} is not a packed event")]
     MalformedEvent {

@@ -7,7 +7,6 @@ use std::collections::BinaryHeap;
 use in_mem_model::{Key, Tag, Timestamp};
 
 use super::ShardCore;
-use super::effect::EffectWriter;
 use super::error::WriteError;
 
 /// The keys that have an expiry, the soonest first. A key that was since overwritten stays until its time and is then
@@ -56,18 +55,13 @@ impl ShardCore {
                 continue;
             };
             debug_assert!(key.tag != Tag::Run, "what is known of a run never expires: {:?}", state.meta.name);
-            let mut payload = std::mem::take(&mut self.payload);
-            EffectWriter::new(&mut payload, key.run).delete(key.tag, &key.user);
-            let logged = self.log_commit(key.run, false, &payload);
-            self.payload = payload;
-            let version = match logged {
+            let version = match self.log_delete(key.run, key.tag, &key.user) {
                 Ok(version) => version,
                 Err(error) => {
                     self.expiry.add(at, key);
                     return Err(error);
                 }
             };
-            self.install(key.run, key.tag, &key.user, version, None, None);
             self.finish_commit(version);
             self.counters.expired += 1;
         }

@@ -5,6 +5,7 @@
 use in_mem_model::{KeyBytes, RunId, Tag, Value, Version, codec};
 
 use super::ShardCore;
+use super::event::{self, ChainHead, event_key};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
 use crate::index::{Direction, PageLimit, ScanRange};
@@ -18,8 +19,8 @@ impl ShardCore {
     }
 
     fn rebuild(&mut self, run: RunId, last_version: Version) {
-        let adopted = self.runs.get(&run).is_some_and(|state| state.adopted);
-        if let Some(state) = self.runs.remove(&run) {
+        let before = self.runs.remove(&run);
+        if let Some(state) = &before {
             self.run_index.remove(run, &state.meta);
         }
         let everything = PageLimit { rows: usize::MAX, keys: usize::MAX };
@@ -31,13 +32,24 @@ impl ShardCore {
             }
             true
         });
-        let meta = rows.iter().find(|(tag, ..)| *tag == Tag::Run).and_then(|(.., v)| RunMeta::from_value(v));
+        let meta = rows
+            .iter()
+            .find(|(tag, user, _)| *tag == Tag::Run && user.is_empty())
+            .and_then(|(.., v)| RunMeta::from_value(v));
         // Made by a commit that nobody knows of.
         let Some(meta) = meta else { return };
         self.run_index.insert(run, &meta);
         let mut state = RunState::new(meta);
         state.last_version = last_version;
-        state.adopted = adopted;
+        let mut known = None;
+        if let Some(before) = before {
+            state.adopted = before.adopted;
+            if before.fork.is_some() {
+                known = Some(before.chain);
+                state.streams = before.streams;
+                state.fork = before.fork;
+            }
+        }
         self.runs.insert(run, state);
         for (tag, user, value) in &rows {
             self.note(run, *tag, user, Some(value));
@@ -46,6 +58,27 @@ impl ShardCore {
                 usage.entries += 1;
                 usage.bytes += (user.len() + codec::encoded_len(value)) as u64;
             }
+        }
+        if let Some(known) = known {
+            self.rewind_chain(run, known);
+        }
+    }
+
+    /// A fork's chain goes on from its parent's: its end is the last event up to `known` that is published.
+    fn rewind_chain(&mut self, run: RunId, known: ChainHead) {
+        let mut chain = known;
+        while let Some(last) = chain.len.checked_sub(1) {
+            let key = event_key(last);
+            let own = self.index.get_at(&self.hashed(run, Tag::Event, &key), self.published);
+            let stored = own.or_else(|| self.shared(run, Tag::Event, &key, self.published));
+            if let Some((hash, _)) = stored.and_then(|node| event::split_stored(node.value?)) {
+                chain.hash = hash;
+                break;
+            }
+            chain = ChainHead { len: last, ..ChainHead::default() };
+        }
+        if let Some(state) = self.runs.get_mut(&run) {
+            state.chain = chain;
         }
     }
 }

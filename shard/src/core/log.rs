@@ -5,8 +5,14 @@ use in_mem_wal::{Entry, LogError, Mode, ShardLog};
 
 /// A commit on one run.
 pub const COMMIT_KIND: u8 = 1;
-/// A commit on several runs of one lineage: whoever looks for one run's history has to look inside.
+/// A commit on several runs of one lineage. Its record is under [`lineage_id`], so that the history of one run is found
+/// under two ids: its own, and its lineage's.
 pub const COMMIT_SEVERAL_KIND: u8 = 2;
+
+/// The id under which the log has the commits that span several runs with these routing bits.
+pub fn lineage_id(run: RunId) -> RunId {
+    RunId::from_bytes([0; 16]).with_routing(run.routing())
+}
 
 /// Where a core's records go.
 #[derive(Debug)]

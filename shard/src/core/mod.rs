@@ -10,6 +10,8 @@ pub mod error;
 pub mod event;
 mod expiry;
 mod fall_back;
+pub mod fork;
+pub mod import;
 mod log;
 mod query;
 mod recovery;
@@ -21,6 +23,8 @@ pub mod span_index;
 pub mod transaction;
 pub mod watch;
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_wal::ShardLog;
@@ -29,7 +33,7 @@ use rustc_hash::FxBuildHasher;
 use crate::index::IndexWriter;
 
 pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
-pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log};
+pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
 pub use query::{PAGE_LIMIT, compare_runs};
 pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};
 pub use run_index::{RunCursor, RunFilter, RunOrder};
@@ -37,6 +41,7 @@ pub use run_index::{RunCursor, RunFilter, RunOrder};
 use checkpoint::LastVersions;
 use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
+use fork::ForkMarks;
 use run_index::RunIndex;
 use run_state::RunState;
 use watch::Watchers;
@@ -49,6 +54,9 @@ pub struct ShardCore {
     runs: HashMap<RunId, RunState, FxBuildHasher>,
     run_index: RunIndex,
     expiry: Expiry,
+    fork_marks: Arc<ForkMarks>,
+    /// Whether a checkpoint's entries are being loaded.
+    loading: bool,
     last_versions: LastVersions,
     watchers: Watchers,
     /// The time of the turn. Never runs backwards, so that versions and times agree on what came first.
@@ -80,6 +88,8 @@ impl ShardCore {
             runs: HashMap::default(),
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
+            fork_marks: Arc::default(),
+            loading: false,
             last_versions: LastVersions::default(),
             watchers: Watchers::default(),
             now: Timestamp(0),

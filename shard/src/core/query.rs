@@ -14,7 +14,7 @@ use crate::index::{Direction, HashedKey, KeyRef, NodeView, PageEnd, PageLimit, S
 pub const PAGE_LIMIT: usize = 256;
 
 /// The most keys that one turn looks at for a page, deleted and expired ones included.
-const PAGE_KEYS: usize = 1_024;
+pub(super) const PAGE_KEYS: usize = 1_024;
 
 /// The most keys that one turn counts.
 const COUNT_KEYS: usize = 4_096;
@@ -38,7 +38,9 @@ impl ShardCore {
     /// The newest installed version of a key, if it is a value whose time has not run out.
     pub(super) fn live_head(&self, run: RunId, tag: Tag, user: &[u8]) -> Option<NodeView<'_>> {
         self.head(run, tag, user)
-            .filter(|head| head.value.is_some() && head.expires_at.is_none_or(|at| at > self.now))
+            .filter(|head| head.value.is_some())
+            .or_else(|| self.shared(run, tag, user, self.version))
+            .filter(|head| head.expires_at.is_none_or(|at| at > self.now))
     }
 
     pub(super) fn is_live(&self, run: RunId, tag: Tag, user: &[u8]) -> bool {
@@ -47,17 +49,24 @@ impl ShardCore {
 
     /// The committed value of a key.
     pub fn get(&self, key: &Key) -> Option<VersionedValue> {
-        let head = self.index.get_at(&self.hashed(key.run, key.tag, &key.user), self.published)?;
-        self.read_node(&head)
+        let own = self.index.get_at(&self.hashed(key.run, key.tag, &key.user), self.published);
+        let node = match own.filter(|node| node.value.is_some()) {
+            Some(own) => own,
+            None => self.shared(key.run, key.tag, &key.user, self.published)?,
+        };
+        self.read_node(&node)
     }
 
     /// A page of keys, at most [`PAGE_LIMIT`] entries.
     pub fn scan(&mut self, request: &ScanRequest) -> Page {
+        let at = request.at.unwrap_or(self.published);
+        if self.runs.get(&request.run).is_some_and(|state| state.fork.is_some()) {
+            return self.scan_fork(request, at);
+        }
         let limit = request.limit.min(PAGE_LIMIT);
         let (lower, upper) = (request.lower.as_ref().map(|k| &**k), request.upper.as_ref().map(|k| &**k));
         let range = ScanRange::of_tag(request.run, request.tag, lower, upper);
         let direction = if request.reverse { Direction::Backwards } else { Direction::Forwards };
-        let at = request.at.unwrap_or(self.published);
         let limit = PageLimit { rows: limit.max(1), keys: PAGE_KEYS };
         let now = self.now;
         let mut entries = Vec::new();
@@ -80,6 +89,11 @@ impl ShardCore {
         let (lower, upper) = (request.lower.as_ref().map(|k| &**k), request.upper.as_ref().map(|k| &**k));
         let range = ScanRange::of_tag(request.run, request.tag, lower, upper);
         let at = request.at.unwrap_or(self.published);
+        if self.fork_depth(request.run) > 0 {
+            let page =
+                self.scan_fork(&ScanRequest { limit: PAGE_LIMIT, reverse: false, ..request.clone() }, at);
+            return (page.entries.len() as u64, page.next);
+        }
         let limit = PageLimit { rows: usize::MAX, keys: COUNT_KEYS };
         let (now, mut keys) = (self.now, 0);
         let end = self.index.scan(&range, Direction::Forwards, at, limit, |row| {
@@ -184,7 +198,7 @@ impl ShardCore {
     }
 }
 
-fn value_of(node: &NodeView<'_>, now: Timestamp) -> Option<VersionedValue> {
+pub(super) fn value_of(node: &NodeView<'_>, now: Timestamp) -> Option<VersionedValue> {
     let value = node.value.filter(|_| node.expires_at.is_none_or(|at| at > now))?;
     Some(VersionedValue {
         value: value.clone(),

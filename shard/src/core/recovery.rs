@@ -188,7 +188,9 @@ impl ShardCore {
         self.now = timestamp;
         // An entry may come before its run's own: then the run's state waits, under no name, for the meta to arrive.
         self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
+        self.loading = true;
         self.install(run, tag, key, version, Some(value), expires_at);
+        self.loading = false;
     }
 
     /// Says that a checkpoint is loaded whole: it stands at `version`, made at `now`.

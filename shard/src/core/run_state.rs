@@ -8,6 +8,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::command::Usage;
 use super::event::ChainHead;
+use super::fork::Fork;
 use super::run_meta::RunMeta;
 use super::span_index::SpanIndex;
 
@@ -26,6 +27,8 @@ pub(crate) struct RunState {
     /// Built by the first query over the run's spans.
     pub(crate) spans: Option<Box<SpanIndex>>,
     pub(crate) last_version: Version,
+    /// What it shares with another run, where it is a fork.
+    pub(crate) fork: Option<Arc<Fork>>,
     /// Whether this process began the run or took it over.
     pub(crate) adopted: bool,
 }
@@ -39,6 +42,7 @@ impl RunState {
             streams: None,
             spans: None,
             last_version: Version(0),
+            fork: None,
             adopted: false,
         }
     }

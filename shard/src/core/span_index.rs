@@ -12,6 +12,7 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::ShardCore;
+use super::command::ScanRequest;
 use super::span::{SpanHead, SpanKind, SpanStatus, unpack_head};
 use crate::index::{Direction, PageEnd, PageLimit, ScanRange};
 
@@ -369,6 +370,22 @@ impl ShardCore {
         if !index.built {
             let reached = index.building.take();
             let lower = reached.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            if self.fork_depth(run) > 0 {
+                // A fork's spans go on its parent's.
+                let (lower, upper) = (lower.map(KeyBytes::from), Bound::Unbounded);
+                let at = Some(self.version);
+                let limit = SPANS_PER_TURN;
+                let request = ScanRequest { run, tag: Tag::Trace, lower, upper, reverse: false, at, limit };
+                let page = self.scan_fork(&request, self.version);
+                page.entries.iter().for_each(|(key, stored)| index.take_in(key, Some(&stored.value)));
+                index.built = page.next.is_none();
+                index.building = page.next;
+                let built = index.built;
+                if let Some(state) = self.runs.get_mut(&run) {
+                    state.spans = Some(index);
+                }
+                return built;
+            }
             let range = ScanRange::of_tag(run, Tag::Trace, lower, Bound::Unbounded);
             let limit = PageLimit { rows: SPANS_PER_TURN, keys: SPANS_PER_TURN };
             let end = self.index.scan(&range, Direction::Forwards, self.version, limit, |row| {

@@ -1,0 +1,159 @@
+//! The commits of one run, in order, out of the shard's log.
+
+use std::path::Path;
+
+use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
+use in_mem_shard::core::effect::{Effect, EffectReader};
+use in_mem_shard::core::lineage_id;
+use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Storage};
+use serde::{Deserialize, Serialize};
+
+use super::error::HistoryError;
+use crate::checkpoint::ARCHIVE;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::open::directory::KEPT_GENERATION;
+use crate::routing::shard_of;
+
+/// One change that a commit made to the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyChange {
+    /// The primitive.
+    pub tag: Tag,
+    /// The user's key bytes.
+    pub key: KeyBytes,
+    /// The value from then on; `None`: deleted.
+    pub value: Option<Value>,
+    /// When the value stops being there.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One commit, as far as it is the run's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its version.
+    pub version: Version,
+    /// When.
+    pub timestamp: Timestamp,
+    /// What it changed, in the order in which it was written.
+    pub changes: Vec<KeyChange>,
+    /// Whether it deleted the whole run.
+    pub dropped: bool,
+}
+
+/// The generations before the present one that are kept for their history, oldest first, each with its count of shards.
+fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
+    let manifest = Manifest::read(storage, path)?;
+    let properties = manifest.map(|manifest| manifest.properties).unwrap_or_default();
+    let mut kept: Vec<_> = properties
+        .iter()
+        .filter_map(|(name, shards)| {
+            Some((name.strip_prefix(KEPT_GENERATION)?.parse().ok()?, shards.parse().ok()?))
+        })
+        .collect();
+    kept.sort_unstable();
+    Ok(kept)
+}
+
+/// The effects of a record that are on `run`.
+pub(super) fn effects_on<'a>(
+    record: &RecordView<'a>,
+    run: RunId,
+    mut apply: impl FnMut(Effect<'a>),
+) -> Result<usize, DecodeError> {
+    let mut reader = EffectReader::new(record.payload, RunId::from_bytes(record.run));
+    let mut found = 0;
+    while let Some((on, effect)) = reader.next()? {
+        if on == run {
+            apply(effect);
+            found += 1;
+        }
+    }
+    Ok(found)
+}
+
+impl Engine {
+    /// Reads the records of a run that are visible now, oldest first. Gives the version through which.
+    pub(super) fn read_records(
+        &self,
+        run: RunId,
+        mut apply: impl FnMut(&RecordView<'_>) -> Result<(), DecodeError>,
+    ) -> Result<Version, Error> {
+        let shard = self.shard_of(run);
+        let dirs = self.checkpointer.dirs();
+        let (Some(path), Some(dir)) = (&self.path, dirs.get(shard)) else {
+            return Err(HistoryError::NoLog { run }.into());
+        };
+        // What is visible is in the log: a commit is shown behind its record, and where it waits for the disk, behind its
+        // sync. What is in the log behind it is nobody's to see yet.
+        let through = self.shards[shard].reader.committed();
+        let mut malformed = None;
+        let ids = [*run.as_bytes(), *lineage_id(run).as_bytes()];
+        let mut visit = |record: RecordView<'_>| {
+            apply(&record).map_err(|source| {
+                malformed = Some(HistoryError::Payload { run, version: Version(record.version), source });
+                "a record's payload".into()
+            })
+        };
+        let mut read = |dir: &Path, through: u64| {
+            let places = vec![dir.to_owned(), dir.join(ARCHIVE)];
+            HistoryReader::new(self.storage.clone(), places).runs(&ids, through, &mut visit)
+        };
+        let extent = (|| {
+            for (generation, shards) in kept_generations(&*self.storage, path)? {
+                let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
+                read(&Manifest::shard_dir(path, generation, shard), u64::MAX)?;
+            }
+            read(dir, through.0)
+        })();
+        let extent = match (extent, malformed) {
+            (_, Some(error)) => return Err(error.into()),
+            (extent, None) => extent.map_err(HistoryError::from)?,
+        };
+        if extent.last_version < through.0 && extent.last_version > 0 {
+            let found = Version(extent.last_version);
+            return Err(HistoryError::Short { shard, expected: through, found }.into());
+        }
+        Ok(through)
+    }
+
+    /// The commits of a run, oldest first, as they are in the log.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub fn commits(&self, run: RunId) -> Result<Vec<Commit>, Error> {
+        let mut all = Vec::new();
+        self.read_records(run, |record| {
+            let mut commit = Commit {
+                version: Version(record.version),
+                timestamp: Timestamp(record.timestamp),
+                changes: Vec::new(),
+                dropped: false,
+            };
+            let found = effects_on(record, run, |effect| match effect {
+                Effect::Put { tag, key, value, expires_at } => {
+                    commit.changes.push(KeyChange {
+                        tag,
+                        key: KeyBytes::new(key),
+                        value: Some(value),
+                        expires_at,
+                    });
+                }
+                Effect::Delete { tag, key } => {
+                    commit.changes.push(KeyChange {
+                        tag,
+                        key: KeyBytes::new(key),
+                        value: None,
+                        expires_at: None,
+                    });
+                }
+                Effect::DropRun => commit.dropped = true,
+            })?;
+            if found > 0 {
+                all.push(commit);
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}

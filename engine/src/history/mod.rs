@@ -1,0 +1,27 @@
+//! The past of a run, read from the log and from nothing else.
+//!
+//! - [`bundle`]: runs with all their history in one file.
+//! - [`commits`]: the commits of one run, in order, out of the shard's log.
+//! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
+//! - `fork`: runs that begin as another run stands, or stood.
+//! - [`diff`]: how two states differ, and where they parted.
+//! - [`digest`]: what two states have to have in common to be called the same.
+//!
+//! What is read here is a pure function of the log. Where the log does not hold it, the error says so: nothing falls
+//! back to what the run is now.
+
+pub mod bundle;
+pub mod commits;
+pub mod diff;
+pub mod digest;
+mod error;
+mod fork;
+pub mod timeline;
+
+pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
+pub use commits::{Commit, KeyChange};
+pub use diff::{Diff, Divergence, KeyDiff, Side, ValueDiff, diff_values};
+pub use digest::{Digest, Mismatch, Verification};
+pub use error::HistoryError;
+pub use fork::ForkSettings;
+pub use timeline::{KeyMoment, Point, Timeline, View};

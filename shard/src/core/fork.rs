@@ -1,0 +1,335 @@
+//! Forks: runs that begin as another run stands, and share what they do not change.
+//!
+//! A fork holds what it wrote itself. What it did not write is read from its parent, as the parent was when the fork was made:
+//! the index retains that version for as long as a fork reads it. So a fork costs one entry, however much the parent holds. A
+//! fork that deletes what its parent holds writes that down: under the `Run` tag, [`hidden_key`] says that the parent's value is
+//! not to be seen.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use in_mem_model::{KeyBytes, RunId, Tag, Version, VersionedValue};
+use smallvec::SmallVec;
+
+use super::ShardCore;
+use super::command::{Page, ScanRequest};
+use super::event::{self, ChainHead, event_key};
+use super::query::{PAGE_KEYS, PAGE_LIMIT, value_of};
+use super::run_meta::RunMeta;
+use super::run_state::RunState;
+use crate::index::{Direction, NodeView, PageEnd, PageLimit, Retention, ScanRange};
+
+/// The most forks of forks, in levels.
+pub const MAX_FORK_DEPTH: usize = 64;
+
+/// First byte of a key, under the `Run` tag, that hides a parent's key.
+pub const HIDDEN_PREFIX: u8 = 1;
+
+/// First byte of the keys under the `Run` tag that a fork shares with its parent; those before are each run's own.
+pub const SHARED_PREFIX: u8 = 2;
+
+/// The key, under the `Run` tag, whose being there hides the parent's key from a fork.
+pub fn hidden_key(tag: Tag, user: &[u8]) -> KeyBytes {
+    let mut key = SmallVec::<[u8; 64]>::from_slice(&[HIDDEN_PREFIX, tag as u8]);
+    key.extend_from_slice(user);
+    KeyBytes::new(&key)
+}
+
+/// What a key under the `Run` tag hides, if it hides something.
+pub fn hidden_of(key: &[u8]) -> Option<(Tag, &[u8])> {
+    match key {
+        [HIDDEN_PREFIX, tag, user @ ..] => Some((Tag::try_from(*tag).ok()?, user)),
+        _ => None,
+    }
+}
+
+/// Whether a fork sees its parent's key of this name at all.
+pub fn is_shared(tag: Tag, user: &[u8]) -> bool {
+    tag != Tag::Run || user.first().is_some_and(|first| *first >= SHARED_PREFIX)
+}
+
+/// What a fork reads where it has nothing of its own.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub(crate) parent: RunId,
+    pub(crate) version: Version,
+    retention: Retention,
+    /// The parent's own, where it is a fork itself.
+    above: Option<Arc<Fork>>,
+    depth: usize,
+}
+
+/// Which runs may be forks: one bit for many runs, never taken back. A reader that finds nothing in a run whose bit is set
+/// asks the shard, which knows.
+#[derive(Debug)]
+pub struct ForkMarks([AtomicU64; 64]);
+
+impl Default for ForkMarks {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; 64])
+    }
+}
+
+impl ForkMarks {
+    fn place(run: RunId) -> (usize, u64) {
+        let mut low = [0; 8];
+        low.copy_from_slice(&run.as_bytes()[6..14]);
+        let mixed = u64::from_le_bytes(low).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 52;
+        ((mixed >> 6) as usize, 1 << (mixed & 63))
+    }
+
+    fn set(&self, run: RunId) {
+        let (word, bit) = Self::place(run);
+        // Release pairs with the Acquire in `may_be_fork`: who learned of the run sees its mark, which is set before the
+        // run is published.
+        self.0[word].fetch_or(bit, Ordering::Release);
+    }
+
+    /// Whether the run may be a fork; `false` is certain.
+    #[inline]
+    pub fn may_be_fork(&self, run: RunId) -> bool {
+        let (word, bit) = Self::place(run);
+        self.0[word].load(Ordering::Acquire) & bit != 0
+    }
+}
+
+type Rows = Vec<(KeyBytes, Option<VersionedValue>)>;
+
+impl ShardCore {
+    /// Which runs may be forks, for readers.
+    pub fn fork_marks(&self) -> Arc<ForkMarks> {
+        self.fork_marks.clone()
+    }
+
+    /// How many forks deep a run is.
+    pub(super) fn fork_depth(&self, run: RunId) -> usize {
+        self.runs.get(&run).and_then(|state| state.fork.as_ref()).map_or(0, |fork| fork.depth)
+    }
+
+    /// Makes a new run's state the state of a fork, where its meta says that it is one: it shares its parent as the parent is
+    /// before the commit that makes the fork.
+    pub(super) fn link_fork(&mut self, run: RunId, meta: &RunMeta, state: &mut RunState) {
+        let Some(point) = meta.forked_from else { return };
+        let version = Version(meta.first_version.0.saturating_sub(1));
+        let retention = self.index.retain(point.run, version);
+        let (mut above, mut depth) = (None, 1);
+        if let Some(parent) = self.runs.get(&point.run) {
+            state.chain = parent.chain;
+            state.streams.clone_from(&parent.streams);
+            above.clone_from(&parent.fork);
+            depth += above.as_ref().map_or(0, |fork: &Arc<Fork>| fork.depth);
+        }
+        state.fork = Some(Arc::new(Fork { parent: point.run, version, retention, above, depth }));
+        self.fork_marks.set(run);
+    }
+
+    /// Lets go of what a deleted fork shared, unless its own forks share it still.
+    pub(super) fn unlink_fork(&mut self, fork: Option<Arc<Fork>>) {
+        let mut link = fork;
+        while let Some(fork) = link.and_then(Arc::into_inner) {
+            self.index.release(&fork.retention);
+            link = fork.above;
+        }
+    }
+
+    /// What a fork sees of a key that it has not written itself.
+    pub(super) fn shared(&self, run: RunId, tag: Tag, user: &[u8], at: Version) -> Option<NodeView<'_>> {
+        let mut fork = self.runs.get(&run)?.fork.as_deref()?;
+        if !is_shared(tag, user) {
+            return None;
+        }
+        let hidden = hidden_key(tag, user);
+        let (mut run, mut at) = (run, at);
+        loop {
+            let is_hidden = self.index.get_at(&self.hashed(run, Tag::Run, &hidden), at);
+            if is_hidden.is_some_and(|node| node.value.is_some()) {
+                return None;
+            }
+            (run, at) = (fork.parent, fork.version);
+            if let Some(node) = self.index.get_at(&self.hashed(run, tag, user), at)
+                && node.value.is_some()
+            {
+                return Some(node);
+            }
+            fork = fork.above.as_deref()?;
+        }
+    }
+
+    /// Whether deleting the key in this run takes hiding what its parent has there.
+    pub(super) fn must_hide(&self, run: RunId, tag: Tag, user: &[u8]) -> bool {
+        self.shared(run, tag, user, self.version).is_some()
+    }
+
+    /// A fork's log goes back to before an event that it hides.
+    pub(super) fn note_hidden(&mut self, run: RunId, user: &[u8]) {
+        let Some((Tag::Event, key)) = hidden_of(user) else { return };
+        let Some(sequence) = event::event_sequence(key) else { return };
+        let stream = self
+            .shared(run, Tag::Event, key, self.version)
+            .and_then(|node| event::split_stored(node.value?))
+            .and_then(|(_, rest)| event::stored_stream(rest))
+            .map(|(name, place)| (Arc::<str>::from(name), place));
+        let before = sequence
+            .checked_sub(1)
+            .and_then(|last| self.shared(run, Tag::Event, &event_key(last), self.version))
+            .and_then(|node| event::split_stored(node.value?))
+            .map_or(event::CHAIN_START, |(hash, _)| hash);
+        let Some(state) = self.runs.get_mut(&run) else { return };
+        if sequence < state.chain.len {
+            state.chain = ChainHead { len: sequence, hash: before };
+        }
+        if let (Some((name, place)), Some(streams)) = (stream, &mut state.streams)
+            && let Some(reached) = streams.get_mut(&name)
+        {
+            reached.truncate(usize::try_from(place).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// The bounds of what hides keys of a range.
+    pub(super) fn hidden_bounds(
+        tag: Tag,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+    ) -> (Bound<KeyBytes>, Bound<KeyBytes>) {
+        let lower = match lower {
+            Bound::Included(key) => Bound::Included(hidden_key(tag, key)),
+            Bound::Excluded(key) => Bound::Excluded(hidden_key(tag, key)),
+            Bound::Unbounded => Bound::Included(hidden_key(tag, b"")),
+        };
+        let upper = match upper {
+            Bound::Included(key) => Bound::Included(hidden_key(tag, key)),
+            Bound::Excluded(key) => Bound::Excluded(hidden_key(tag, key)),
+            Bound::Unbounded => Bound::Excluded(KeyBytes::new(&[HIDDEN_PREFIX, tag as u8 + 1])),
+        };
+        (lower, upper)
+    }
+
+    /// A page of a fork's keys: its own, and its parents' where neither it nor a fork between says otherwise.
+    pub(super) fn scan_fork(&mut self, request: &ScanRequest, at: Version) -> Page {
+        let mut layers: SmallVec<[(RunId, Version); 4]> = SmallVec::from_slice(&[(request.run, at)]);
+        let mut fork = self.runs.get(&request.run).and_then(|state| state.fork.as_deref());
+        while let Some(link) = fork {
+            layers.push((link.parent, link.version));
+            fork = link.above.as_deref();
+        }
+        let limit = request.limit.clamp(1, PAGE_LIMIT);
+        // What the first layer that knows of a key says; nothing counts past the place where some layer's page ended.
+        let mut merged: BTreeMap<KeyBytes, Option<VersionedValue>> = BTreeMap::new();
+        let mut frontier: Option<KeyBytes> = None;
+        let mut ends = |next: Option<KeyBytes>| {
+            let Some(next) = next else { return };
+            let nearer = match &frontier {
+                None => true,
+                Some(there) if request.reverse => next > *there,
+                Some(there) => next < *there,
+            };
+            if nearer {
+                frontier = Some(next);
+            }
+        };
+        let shared = KeyBytes::new(&[SHARED_PREFIX]);
+        for (depth, (run, at)) in layers.iter().enumerate() {
+            let (lower, upper) = (request.lower.as_ref().map(|k| &**k), request.upper.as_ref().map(|k| &**k));
+            let own_only = depth > 0 && request.tag == Tag::Run;
+            let below = match lower {
+                Bound::Included(key) | Bound::Excluded(key) => key < &*shared,
+                Bound::Unbounded => true,
+            };
+            let from = if own_only && below { Bound::Included(&*shared) } else { lower };
+            let (rows, next) = self.rows(*run, request.tag, (from, upper), request.reverse, *at, limit);
+            ends(next);
+            for (key, value) in rows {
+                merged.entry(key).or_insert(value);
+            }
+            let bounds = Self::hidden_bounds(request.tag, lower, upper);
+            let bounds = (bounds.0.as_ref().map(|k| &**k), bounds.1.as_ref().map(|k| &**k));
+            let (hidden, next) = self.rows(*run, Tag::Run, bounds, request.reverse, *at, limit);
+            ends(next.and_then(|key| hidden_of(&key).map(|(_, user)| KeyBytes::new(user))));
+            for (key, _) in hidden {
+                if let Some((_, user)) = hidden_of(&key) {
+                    merged.entry(KeyBytes::new(user)).or_insert(None);
+                }
+            }
+        }
+        let within = |key: &KeyBytes| match &frontier {
+            None => true,
+            Some(there) if request.reverse => key >= there,
+            Some(there) => key <= there,
+        };
+        let live = |(key, value): (KeyBytes, Option<VersionedValue>)| Some((key, value?));
+        let mut entries: Vec<_> = if request.reverse {
+            merged
+                .into_iter()
+                .rev()
+                .take_while(|(key, _)| within(key))
+                .filter_map(live)
+                .take(limit + 1)
+                .collect()
+        } else {
+            merged.into_iter().take_while(|(key, _)| within(key)).filter_map(live).take(limit + 1).collect()
+        };
+        if entries.len() > limit {
+            entries.truncate(limit);
+            frontier = entries.last().map(|(key, _)| key.clone());
+        }
+        Page { entries, next: frontier }
+    }
+
+    /// A page of one run's own rows; `None`: there is one, and it has expired.
+    fn rows(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        at: Version,
+        limit: usize,
+    ) -> (Rows, Option<KeyBytes>) {
+        let range = ScanRange::of_tag(run, tag, bounds.0, bounds.1);
+        let direction = if reverse { Direction::Backwards } else { Direction::Forwards };
+        let now = self.now;
+        let mut rows = Vec::new();
+        let limit = PageLimit { rows: limit, keys: PAGE_KEYS };
+        let end = self.index.scan(&range, direction, at, limit, |row| {
+            let value = value_of(&row.node, now);
+            let live = value.is_some();
+            rows.push((KeyBytes::from(row.key.user), value));
+            live
+        });
+        let next = match end {
+            PageEnd::Done => None,
+            PageEnd::After(key) => Some(KeyBytes::from(key.user)),
+        };
+        (rows, next)
+    }
+
+    /// The runs that share something, in order, behind `after`.
+    pub fn forks_after(&self, after: Option<RunId>, limit: usize) -> Vec<RunId> {
+        let mut forks: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(run, state)| state.fork.is_some() && after.is_none_or(|after| **run > after))
+            .map(|(run, _)| *run)
+            .collect();
+        forks.sort_unstable();
+        forks.truncate(limit);
+        forks
+    }
+
+    /// A page of what a fork has of its parents' at a version: what a checkpoint writes down as the fork's own, since it cannot
+    /// say what is shared.
+    pub fn shared_page(&mut self, run: RunId, tag: Tag, after: Option<&KeyBytes>, at: Version) -> Page {
+        let lower = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        let limit = PAGE_LIMIT;
+        let request =
+            ScanRequest { run, tag, lower, upper: Bound::Unbounded, reverse: false, at: Some(at), limit };
+        let mut page = self.scan_fork(&request, at);
+        page.entries.retain(|(key, _)| {
+            let own = self.index.get_at(&self.hashed(run, tag, key), at);
+            own.is_none_or(|node| node.value.is_none())
+        });
+        page
+    }
+}
