@@ -6,10 +6,10 @@ use in_mem_engine::command::{CommitRequest, Write};
 use in_mem_engine::{Engine, RunMeta, RunStatus};
 use in_mem_model::{Namespace, RunId, Timestamp, Value};
 
-use crate::{Result, Run};
+use crate::{Result, Run, Transaction};
 
 /// The settings of a run to begin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BeginRun {
     engine: Arc<Engine>,
     id: Option<RunId>,
@@ -88,6 +88,35 @@ impl BeginRun {
         let id = request.run;
         engine.commit(request)?;
         Run::find(engine, id)
+    }
+
+    /// Makes the run together with what the closure writes to it, all in one transaction: the run is there whole or not at
+    /// all, also when the process is killed. For imports, where a run comes with its content and its end.
+    ///
+    /// ```
+    /// # fn main() -> in_mem::Result<()> {
+    /// # use in_mem::{Database, RunStatus};
+    /// let db = Database::in_memory()?;
+    /// let run = db.new_run("recorded elsewhere").begin_with(|tx| {
+    ///     tx.events().append("answer", 42)?;
+    ///     tx.end_run(RunStatus::Completed);
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(run.status()?, RunStatus::Completed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`BeginRun::begin`], and the closure's; no run was made.
+    pub fn begin_with(self, content: impl FnOnce(&mut Transaction<'_>) -> Result<()>) -> Result<Run> {
+        let (engine, request) = self.into_request()?;
+        let run = Run { id: request.run, engine };
+        let mut tx = Transaction::begin(&run)?;
+        tx.write_first(request);
+        content(&mut tx)?;
+        tx.commit()?;
+        Ok(run)
     }
 
     pub(crate) fn into_request(mut self) -> Result<(Arc<Engine>, CommitRequest)> {

@@ -1,14 +1,14 @@
 //! The event log of a run.
 
 use std::cell::RefCell;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 
 use in_mem_engine::Event;
 use in_mem_engine::command::{Command, Reply};
 use in_mem_engine::event::{self, ChainHead};
 use in_mem_model::{Tag, Timestamp, Value, VersionedValue, limits};
 
-use crate::{Error, Pending, Result, Run};
+use crate::{Error, Pending, Result, Run, Stream, Subscription};
 
 thread_local! {
     /// Where events are packed before the shard gets them; reused from event to event.
@@ -144,6 +144,29 @@ impl<'r> Events<'r> {
         self.iter_range(sequences).collect()
     }
 
+    /// The events with these numbers, the last one first.
+    ///
+    /// # Errors
+    /// As [`Events::read`].
+    pub fn range_reverse(&self, sequences: impl RangeBounds<u64>) -> Result<Vec<Event>> {
+        let (first, end) = crate::stream::ends(&sequences);
+        let end = end.min(self.len()?);
+        (first..end).rev().filter_map(|s| self.read(s).transpose()).collect()
+    }
+
+    /// A named stream: a part of the log with an order of its own.
+    pub fn stream(&self, name: impl AsRef<str>) -> Stream<'r> {
+        Stream::new(self.run, name.as_ref())
+    }
+
+    /// The events from this number on: those that are there, then those that are appended.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`], [`crate::WriteError::TooManyWatchers`], [`Error::Closed`].
+    pub fn subscribe(&self, from: u64) -> Result<Subscription> {
+        Subscription::begin(self.run, from)
+    }
+
     /// All events of this kind, in order.
     ///
     /// # Errors
@@ -169,16 +192,7 @@ impl<'r> Events<'r> {
 
     /// The events with these numbers, one after the other.
     pub fn iter_range(&self, sequences: impl RangeBounds<u64>) -> EventIter<'r> {
-        let next = match sequences.start_bound() {
-            Bound::Included(s) => *s,
-            Bound::Excluded(s) => s.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match sequences.end_bound() {
-            Bound::Included(s) => s.saturating_add(1),
-            Bound::Excluded(s) => *s,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (next, end) = crate::stream::ends(&sequences);
         EventIter { events: Events { run: self.run }, next, end }
     }
 

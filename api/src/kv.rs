@@ -9,7 +9,7 @@ use in_mem_model::{KeyBytes, Tag, Value, Version, VersionedValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Pending, Result, Run};
+use crate::{Error, Pending, Result, Run, Watch};
 
 /// A page of a listing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -211,8 +211,36 @@ impl Kv<'_> {
     ///
     /// # Errors
     /// As [`Kv::list`].
-    pub fn count(&self, prefix: impl AsRef<[u8]>) -> Result<usize> {
-        Ok(self.list(prefix)?.len())
+    pub fn count(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
+        let (lower, upper) = prefix_bounds(prefix.as_ref());
+        self.count_between(lower, upper)
+    }
+
+    /// How many keys there are in a range.
+    ///
+    /// # Errors
+    /// As [`Kv::list`].
+    pub fn count_range<K: AsRef<[u8]>>(&self, keys: impl RangeBounds<K>) -> Result<u64> {
+        let (lower, upper) = key_bounds(&keys);
+        self.count_between(lower, upper)
+    }
+
+    /// Tells of every change of the keys that start with `prefix`, from now on. At most `capacity` changes wait to be read;
+    /// a reader that falls behind further gets [`crate::WriteError::Lagged`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`], [`crate::WriteError::TooManyWatchers`], [`Error::Closed`].
+    pub fn watch(&self, prefix: impl AsRef<[u8]>, capacity: usize) -> Result<Watch> {
+        Watch::begin(self.run, prefix.as_ref(), None, capacity)
+    }
+
+    /// As [`Kv::watch`], and of every change after `version`. The versions before are not kept for watchers: where the run was
+    /// changed since, this is [`crate::WriteError::Lagged`] at once.
+    ///
+    /// # Errors
+    /// As [`Kv::watch`].
+    pub fn watch_from(&self, prefix: impl AsRef<[u8]>, version: Version, capacity: usize) -> Result<Watch> {
+        Watch::begin(self.run, prefix.as_ref(), Some(version), capacity)
     }
 
     /// All pairs in a range of keys, as of one moment, in order.
@@ -249,6 +277,21 @@ impl Kv<'_> {
         let (entries, more) = snapshot.scan(request)?;
         let next = if more { entries.last().map(|(key, _)| key.clone()) } else { None };
         Ok(Page { entries, next })
+    }
+
+    fn count_between(&self, lower: Bound<KeyBytes>, upper: Bound<KeyBytes>) -> Result<u64> {
+        let engine = &self.run.engine;
+        // Held while the keys are counted, so that they are those of one moment.
+        let snapshot = engine.snapshot(self.run.id)?;
+        engine.count(ScanRequest {
+            run: self.run.id,
+            tag: Tag::Kv,
+            lower,
+            upper,
+            reverse: false,
+            at: Some(snapshot.version()),
+            limit: usize::MAX,
+        })
     }
 
     fn collect(

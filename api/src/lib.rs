@@ -1,7 +1,7 @@
 //! An embedded, in-memory database for AI agents.
 //!
 //! An agent's work is a [`Run`]. What it knows, does and decides lies in primitives scoped to the run: key-value
-//! pairs ([`Run::kv`]), an event log ([`Run::events`]), state cells ([`Run::state`]) and the run
+//! pairs ([`Run::kv`]), an event log ([`Run::events`]), state cells ([`Run::state`]), a trace ([`Run::traces`]) and the run
 //! index ([`Database::runs`]). Transactions are serializable within a run and its children, a write-ahead log makes
 //! them durable, and a killed process goes on where it was.
 //!
@@ -27,35 +27,57 @@
 
 mod begin;
 mod builder;
+mod chain;
 mod database;
 mod events;
 mod kv;
+mod otel;
 mod pending;
 mod run;
 mod runs;
+mod span_draft;
+mod span_query;
+mod span_tree;
 mod state;
+mod stream;
+mod traces;
 mod transaction;
+mod watch;
 
 pub use begin::BeginRun;
 pub use builder::Builder;
+pub use chain::{ChainCheck, ChainFault};
 pub use database::{BackupReport, CheckpointStats, Database, ShardStats, Stats};
 pub use events::{EventDraft, EventIter, Events};
 /// What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
 pub use in_mem_engine::admin;
 pub use in_mem_engine::{
-    Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning, RecoveryPhase,
-    RecoveryProgress, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Usage, WriteError,
+    Change, Clock, Durability, Error, Event, Execution, ForkPoint, ManualClock, OpenError, Pinning,
+    RecoveryPhase, RecoveryProgress, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, SnapshotError, Span,
+    SpanCursor, SpanHead, SpanKind, SpanOrder, SpanStatus, SpanTotals, Usage, WriteError, event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
     value,
 };
 pub use kv::{Kv, Page};
+pub use otel::{GENAI_ATTRIBUTES, GENAI_CONVENTIONS_VERSION, GenAiField, otel_attributes};
 pub use pending::Pending;
 pub use run::Run;
 pub use runs::Runs;
+pub use span_draft::{SpanDraft, SpanEnd};
+pub use span_query::Spans;
+pub use span_tree::{SpanNode, SpanTree};
 pub use state::State;
-pub use transaction::{Transaction, TxEvents, TxKv, TxState};
+pub use stream::{Stream, Subscription};
+pub use traces::{SpanGuard, Traces};
+pub use transaction::{Transaction, TxEvents, TxKv, TxState, TxTraces};
+pub use watch::Watch;
 
 /// What the calls of this crate give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -8,7 +8,7 @@ use in_mem_engine::{Engine, RunInfo, RunMeta, RunStatus};
 use in_mem_model::{RunId, Tag, Timestamp, Value, limits};
 
 use crate::transaction::Transaction;
-use crate::{BeginRun, Error, Events, Kv, Result, State};
+use crate::{BeginRun, Error, Events, Kv, Result, State, Traces};
 
 /// A handle to a run; cheap to clone and to share between threads.
 #[derive(Debug, Clone)]
@@ -43,6 +43,11 @@ impl Run {
     /// Its state cells.
     pub fn state(&self) -> State<'_> {
         State { run: self }
+    }
+
+    /// Its trace: a tree of spans.
+    pub fn traces(&self) -> Traces<'_> {
+        Traces { run: self }
     }
 
     /// What is known of it as a whole, and what it holds.
@@ -120,12 +125,22 @@ impl Run {
         self.end(RunStatus::Running)
     }
 
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`crate::WriteError::RunEnded`]; nothing was changed.
+    pub fn rename(&self, name: impl AsRef<str>) -> Result<()> {
+        check_name(name.as_ref())?;
+        self.change(RunChange { name: Some(Arc::from(name.as_ref())), ..RunChange::default() })
+    }
+
     /// Changes the words to find it by.
     ///
     /// # Errors
     /// [`crate::WriteError::RunEnded`]; nothing was changed.
     pub fn set_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
-        let tags = tags.into_iter().map(|t| Arc::from(t.as_ref())).collect();
+        let tags: Vec<Arc<str>> = tags.into_iter().map(|t| Arc::from(t.as_ref())).collect();
+        check_tags(&tags)?;
         self.change(RunChange { tags: Some(tags), ..RunChange::default() })
     }
 
@@ -134,7 +149,9 @@ impl Run {
     /// # Errors
     /// [`crate::WriteError::RunEnded`]; nothing was changed.
     pub fn set_metadata(&self, metadata: impl Into<Value>) -> Result<()> {
-        self.change(RunChange { metadata: Some(metadata.into()), ..RunChange::default() })
+        let metadata = metadata.into();
+        metadata.check()?;
+        self.change(RunChange { metadata: Some(metadata), ..RunChange::default() })
     }
 
     /// Deletes the run and all it holds. Its children stay.
@@ -187,16 +204,25 @@ impl Run {
 
 /// Refuses what is too long to be kept of a run.
 pub(crate) fn check_meta(meta: &RunMeta) -> Result<()> {
+    check_name(&meta.name)?;
+    check_tags(&meta.tags)?;
+    meta.metadata.check()?;
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let limit = limits::MAX_RUN_NAME_BYTES;
+    if name.len() > limit { Err(Error::TooLong { what: "the run's name, in bytes,", limit }) } else { Ok(()) }
+}
+
+/// Refuses more or longer tags than a run or a span may have.
+pub(crate) fn check_tags(tags: &[Arc<str>]) -> Result<()> {
     let refuse = |what: &'static str, limit: usize| Err(Error::TooLong { what, limit });
-    if meta.name.len() > limits::MAX_RUN_NAME_BYTES {
-        return refuse("the run's name, in bytes,", limits::MAX_RUN_NAME_BYTES);
+    if tags.len() > limits::MAX_LABELS_PER_RUN {
+        return refuse("the count of tags", limits::MAX_LABELS_PER_RUN);
     }
-    if meta.tags.len() > limits::MAX_LABELS_PER_RUN {
-        return refuse("the count of the run's tags", limits::MAX_LABELS_PER_RUN);
-    }
-    if meta.tags.iter().any(|t| t.len() > limits::MAX_LABEL_VALUE_BYTES) {
+    if tags.iter().any(|t| t.len() > limits::MAX_LABEL_VALUE_BYTES) {
         return refuse("a tag, in bytes,", limits::MAX_LABEL_VALUE_BYTES);
     }
-    meta.metadata.check()?;
     Ok(())
 }

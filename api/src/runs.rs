@@ -100,6 +100,12 @@ impl Runs {
         self
     }
 
+    /// By name, and the oldest first among those of one name.
+    pub fn by_name(mut self) -> Self {
+        self.query.order = RunOrder::Name;
+        self
+    }
+
     /// All of them.
     ///
     /// # Errors

@@ -1,15 +1,21 @@
 //! Transactions over a run and its children.
 
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use in_mem_engine::Condition;
 use in_mem_engine::command::{CommitRequest, Committed, ReadKey, ReadRange, RunChange, Write};
 use in_mem_engine::event;
 use in_mem_engine::{Snapshot, WritePending, WriteSet};
-use in_mem_model::{Key, KeyBytes, RunId, Tag, Value, Version, VersionedValue, limits};
+use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::{Error, Event, EventDraft, Result, Run, RunStatus, WriteError};
+use crate::traces;
+use crate::{
+    BeginRun, Error, Event, EventDraft, Result, Run, RunStatus, Span, SpanDraft, SpanEnd, WriteError,
+};
 
 /// A transaction: reads see one moment, writes are kept back until the commit, own writes are seen.
 #[derive(Debug)]
@@ -106,10 +112,53 @@ impl<'r> Transaction<'r> {
         TxState { tx: self, run: run.id }
     }
 
+    /// The trace of its run.
+    pub fn traces(&mut self) -> TxTraces<'_, 'r> {
+        let run = self.run.id;
+        TxTraces { tx: self, run }
+    }
+
+    /// The trace of a child, parent or sibling of its run.
+    pub fn traces_of(&mut self, run: &Run) -> TxTraces<'_, 'r> {
+        TxTraces { tx: self, run: run.id }
+    }
+
+    /// Begins a child with this transaction; the handle can be written through it at once
+    /// ([`Transaction::kv_of`] and the like), and by itself once the transaction is committed.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Value`], [`WriteError::OtherLineage`].
+    pub fn begin_run(&mut self, run: BeginRun) -> Result<Run> {
+        let (engine, request) = run.into_request()?;
+        let id = request.run;
+        if id.routing() != self.run.id.routing() {
+            return Err(WriteError::OtherLineage { run: id, with: self.run.id }.into());
+        }
+        for (id, write) in request.writes {
+            self.writes.push(id, write);
+        }
+        Ok(Run { engine, id })
+    }
+
     /// Ends the run with this transaction.
     pub fn end_run(&mut self, status: RunStatus) {
         let change = RunChange { status: Some(status), ..RunChange::default() };
         self.writes.push(self.run.id, Write::ChangeRun(Box::new(change)));
+    }
+
+    /// Ends the run with this transaction, saying why it failed or was cancelled, and when where that is not now: for
+    /// imports.
+    pub fn end_run_as(&mut self, status: RunStatus, error: Option<&str>, at: Option<Timestamp>) {
+        let error = error.map(Arc::from);
+        let change = RunChange { status: Some(status), error, at, ..RunChange::default() };
+        self.writes.push(self.run.id, Write::ChangeRun(Box::new(change)));
+    }
+
+    pub(crate) fn write_first(&mut self, request: CommitRequest) {
+        debug_assert!(self.writes.is_empty());
+        for (run, write) in request.writes {
+            self.writes.push(run, write);
+        }
     }
 
     /// Gives the transaction up for a reason of the caller's: return what this gives.
@@ -243,6 +292,62 @@ impl TxKv<'_, '_> {
         self.tx.put(self.run, Tag::Kv, key.as_ref(), value.into(), Condition::Any)
     }
 
+    /// The value of a key as a type of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Serde`] where the value is not of that type, and as [`TxKv::get`].
+    pub fn get_as<T: DeserializeOwned>(&mut self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
+        self.get(key)?.map(|v| v.deserialize().map_err(Error::from)).transpose()
+    }
+
+    /// Puts anything that serde can serialize.
+    ///
+    /// # Errors
+    /// [`Error::Serde`] where it cannot be a value, and as [`TxKv::put`].
+    pub fn put_as<T: Serialize + ?Sized>(&mut self, key: impl AsRef<[u8]>, value: &T) -> Result<()> {
+        self.put(key, Value::from_serialize(value)?)
+    }
+
+    /// Whether the key is there.
+    ///
+    /// # Errors
+    /// As [`TxKv::get`].
+    pub fn exists(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Puts a value where there is none; says whether it did.
+    ///
+    /// # Errors
+    /// As [`TxKv::get`] and [`TxKv::put`].
+    pub fn put_if_absent(&mut self, key: impl AsRef<[u8]>, value: impl Into<Value>) -> Result<bool> {
+        let key = key.as_ref();
+        let absent = !self.exists(key)?;
+        if absent {
+            self.put(key, value)?;
+        }
+        Ok(absent)
+    }
+
+    /// Counts an integer up by `by` (or down); absent counts as 0. Gives the sum. Unlike outside a transaction, another
+    /// writer of the key is a conflict.
+    ///
+    /// # Errors
+    /// [`WriteError::NotAnInteger`], [`WriteError::Overflow`], and as [`TxKv::get`].
+    pub fn increment(&mut self, key: impl AsRef<[u8]>, by: i64) -> Result<i64> {
+        let key = key.as_ref();
+        let at = || Box::new(Key::new(self.run, Tag::Kv, key));
+        let sum = match self.tx.get_own(self.run, Tag::Kv, key)? {
+            None => by,
+            Some(Value::Int(now)) => {
+                now.checked_add(by).ok_or_else(|| WriteError::Overflow { key: at(), by })?
+            }
+            Some(other) => return Err(WriteError::NotAnInteger { key: at(), found: other.kind() }.into()),
+        };
+        self.put(key, sum)?;
+        Ok(sum)
+    }
+
     /// Deletes a key; says whether it was there.
     ///
     /// # Errors
@@ -353,6 +458,61 @@ impl TxState<'_, '_> {
     /// [`crate::SnapshotError::Expired`].
     pub fn delete(&mut self, cell: impl AsRef<str>) -> Result<bool> {
         self.tx.delete(self.run, Tag::State, cell.as_ref().as_bytes())
+    }
+}
+
+/// The trace of a run, inside a transaction.
+#[derive(Debug)]
+pub struct TxTraces<'t, 'r> {
+    tx: &'t mut Transaction<'r>,
+    run: RunId,
+}
+
+impl TxTraces<'_, '_> {
+    /// Records a span that has ended; gives its id.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Value`]; the commit fails with [`WriteError::ConditionFailed`] where an id that was
+    /// given is taken.
+    pub fn record(&mut self, span: &SpanDraft) -> Result<Arc<str>> {
+        self.put(span, true)
+    }
+
+    /// Records a span that has begun; gives its id.
+    ///
+    /// # Errors
+    /// As [`TxTraces::record`].
+    pub fn start(&mut self, span: &SpanDraft) -> Result<Arc<str>> {
+        self.put(span, false)
+    }
+
+    /// Ends a span that was begun.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSpan`], [`Error::SpanEnded`], and as [`TxTraces::record`].
+    pub fn end(&mut self, id: impl AsRef<str>, end: SpanEnd) -> Result<()> {
+        let id = id.as_ref();
+        let stored = self.tx.get_own(self.run, Tag::Trace, id.as_bytes())?;
+        let packed = traces::ended(self.run, id, stored, end, self.tx.run.engine.now())?;
+        self.tx.put(self.run, Tag::Trace, id.as_bytes(), packed, Condition::Any)
+    }
+
+    /// A span, those of this transaction included.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`crate::SnapshotError::Expired`].
+    pub fn get(&mut self, id: impl AsRef<str>) -> Result<Option<Span>> {
+        let id = id.as_ref();
+        let value = self.tx.get_own(self.run, Tag::Trace, id.as_bytes())?;
+        value.map(|value| traces::unpack(self.run, id, &traces::unversioned(value))).transpose()
+    }
+
+    fn put(&mut self, span: &SpanDraft, ended: bool) -> Result<Arc<str>> {
+        let mut body = Vec::new();
+        span.pack(self.tx.run.engine.now(), ended, &mut body)?;
+        let (id, condition) = span.id_and_condition();
+        self.tx.put(self.run, Tag::Trace, id.as_bytes(), Value::from(body), condition)?;
+        Ok(id)
     }
 }
 

@@ -1,10 +1,15 @@
 //! The command line: what can be typed, and the help that teaches it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use in_mem::{RunId, RunStatus};
+
 use crate::{import::Format, render::ColorChoice};
+
+/// The database's directory where none is named.
+pub const DEFAULT_DB: &str = "./in-mem-data";
 
 /// An embedded in-memory database for AI agents: what a run did is the data itself.
 #[derive(Clone, Debug, Parser)]
@@ -33,15 +38,35 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// The database's directory.
-    #[arg(long, global = true, env = "IN_MEM_DB", default_value = "./in-mem-data", value_name = "PATH")]
-    pub db: PathBuf,
+    /// The database's directory [default: ./in-mem-data].
+    #[arg(long, global = true, env = "IN_MEM_DB", value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// When a write counts as done.
+    #[arg(long, global = true, env = "IN_MEM_DURABILITY", value_enum, default_value_t, value_name = "MODE")]
+    pub durability: DurabilityArg,
     /// Print JSON, one object on each line, for other programs.
     #[arg(long, global = true)]
     pub json: bool,
     /// When to use colours.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
+}
+
+impl Common {
+    /// The database's directory: the one that was named, or [`DEFAULT_DB`].
+    pub fn db_path(&self) -> &Path {
+        self.db.as_deref().unwrap_or(Path::new(DEFAULT_DB))
+    }
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    /// When it is in the log: a killed process loses nothing, a power cut at most 100 ms.
+    #[default]
+    Buffered,
+    /// When it is on the disk: a power cut loses nothing either.
+    Strict,
 }
 
 /// The commands.
@@ -58,8 +83,10 @@ pub enum Command {
     ///
     /// A small agent explores the source tree it stands in and keeps what it finds in a database. It runs in a process of
     /// its own, which is killed with SIGKILL; then the database is opened again, what is there is held against what had been
-    /// acknowledged, and the agent goes on to the end. Needs no network and no key.
-    #[command(after_help = "Examples:\n  in-mem demo\n  in-mem demo --tree ~/src/project\n\n\
+    /// acknowledged, and the agent goes on to the end. Needs no network and no key. The database lies in a temporary directory
+    /// that is removed at the end, unless --db names one to keep.
+    #[command(after_help = "Examples:\n  in-mem demo\n  in-mem demo --tree ~/src/project\n  \
+                            in-mem demo --db ./kept\n\n\
                             Exits with 1 if anything that was acknowledged is missing.")]
     Demo(DemoArgs),
     /// List runs.
@@ -67,8 +94,10 @@ pub enum Command {
                             in-mem runs --json | jq -r .name")]
     Runs(RunsArgs),
     /// Show one run: how it ended, its trace, its state.
-    #[command(after_help = "Examples:\n  in-mem show 0198c2\n  in-mem show 0198c2 --json")]
-    Show(RunArg),
+    #[command(
+        after_help = "Examples:\n  in-mem show 0198c2\n  in-mem show 0198c2 --all\n  in-mem show 0198c2 --json"
+    )]
+    Show(ShowArgs),
     /// Print a value of a run's key-value store.
     #[command(
         after_help = "Examples:\n  in-mem get 0198c2 answer/overview\n  in-mem get 0198c2 reward --json\n\n\
@@ -89,8 +118,15 @@ pub enum Command {
     )]
     Events(EventsArgs),
     /// Show what the database holds and how it is doing.
-    #[command(after_help = "Examples:\n  in-mem stats\n  in-mem stats --db /var/lib/agent/db --json")]
-    Stats,
+    #[command(after_help = "Examples:\n  in-mem stats\n  in-mem stats --kinds\n  \
+                            in-mem stats --db /var/lib/agent/db --json")]
+    Stats(StatsArgs),
+    /// The demo's agent, in the process that is killed.
+    #[command(
+        hide = true,
+        after_help = "Example:\n  in-mem demo-agent --tree . --run 01890a5d-ac96-774b-bcce-b302099a8057"
+    )]
+    DemoAgent(DemoAgentArgs),
 }
 
 /// Takes a [`Format`] by its name.
@@ -134,7 +170,7 @@ pub struct DemoArgs {
 pub struct RunsArgs {
     /// Only runs of this status: created, running, paused, completed, failed, cancelled or archived.
     #[arg(long)]
-    pub status: Option<String>,
+    pub status: Option<RunStatus>,
     /// Only runs with this tag; given more than once, with all of them.
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
@@ -146,11 +182,14 @@ pub struct RunsArgs {
     pub limit: u64,
 }
 
-/// `show`, and whatever else takes a run alone.
+/// `show`
 #[derive(Clone, Debug, Args)]
-pub struct RunArg {
+pub struct ShowArgs {
     /// The run's id, or enough of its beginning.
     pub run: String,
+    /// Show every span, cell and key, however many there are.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `get`
@@ -199,6 +238,25 @@ pub struct EventsArgs {
     /// At most so many.
     #[arg(long, default_value_t = 200, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
+}
+
+/// `stats`
+#[derive(Clone, Debug, Args)]
+pub struct StatsArgs {
+    /// Count the events by their type, too; this reads all of them.
+    #[arg(long)]
+    pub kinds: bool,
+}
+
+/// `demo-agent`
+#[derive(Clone, Debug, Args)]
+pub struct DemoAgentArgs {
+    /// The source tree to explore.
+    #[arg(long)]
+    pub tree: PathBuf,
+    /// The run to record the work in; begun where it is not there yet.
+    #[arg(long)]
+    pub run: RunId,
 }
 
 fn formats_and_examples() -> String {

@@ -10,9 +10,12 @@ use in_mem_shard::Actor;
 use in_mem_shard::clock::Clock;
 use in_mem_shard::core::command::{
     Command, CommitRequest, Committed, CoreStats, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
+    StreamRequest,
 };
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
+use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
+use in_mem_shard::core::watch::WatchRequest;
 use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
@@ -426,7 +429,7 @@ impl Engine {
         let full = page.runs.len() >= limit;
         page.runs.truncate(limit);
         if full {
-            page.next = page.runs.last().map(|run| RunCursor { created: run.meta.created, id: run.id });
+            page.next = page.runs.last().map(|run| RunCursor::behind(run, query.order));
         }
         Ok(page)
     }
@@ -449,6 +452,61 @@ impl Engine {
     pub fn chain(&self, run: RunId) -> Result<Option<ChainHead>, Error> {
         match self.call(self.handle(run), Command::Chain(run))? {
             Reply::Chain(head) => Ok(head),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// How many live keys there are in a range, as of the request's version or as of each of several moments.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn count(&self, mut request: ScanRequest) -> Result<u64, Error> {
+        let shard = self.handle(request.run);
+        let mut keys = 0;
+        loop {
+            match self.call(shard, Command::Count(Box::new(request.clone())))? {
+                Reply::Count(some, next) => {
+                    keys += some;
+                    let Some(next) = next else { return Ok(keys) };
+                    request.lower = std::ops::Bound::Excluded(next);
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Some of a run's spans, or what some come to, and where to go on: one turn's worth.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn spans(&self, run: RunId, query: &SpanQuery) -> Result<SpanPage, Error> {
+        loop {
+            match self.call(self.handle(run), Command::Spans(run, Box::new(query.clone())))? {
+                Reply::Spans(page) if page.building => {}
+                Reply::Spans(page) => return Ok(*page),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// The numbers of some of a stream's events, and how many it has in all.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn stream(&self, request: StreamRequest) -> Result<(Vec<u64>, u64), Error> {
+        match self.call(self.handle(request.run), Command::Stream(Box::new(request)))? {
+            Reply::Stream(sequences, len) => Ok((sequences, len)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Tells a watcher of changes; gives the version behind which it hears everything.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`], [`WriteError::Lagged`], [`WriteError::TooManyWatchers`], [`Error::Closed`].
+    pub fn watch(&self, request: WatchRequest) -> Result<Version, Error> {
+        match self.call(self.handle(request.run), Command::Watch(Box::new(request)))? {
+            Reply::Watching(version) => Ok(version),
             other => Err(unexpected(other)),
         }
     }

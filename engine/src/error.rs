@@ -254,6 +254,30 @@ pub enum Error {
     /// A value is not of the type that was asked for, or the other way round.
     #[error(transparent)]
     Serde(#[from] SerdeError),
+    /// There is no such span.
+    #[error("run {run} has no span `{id}`; start it first, or check the id")]
+    UnknownSpan {
+        /// The run.
+        run: RunId,
+        /// The span's id.
+        id: Arc<str>,
+    },
+    /// Two spans that were to be recorded together have one id.
+    #[error("two of the spans to record in run {run} have the id `{id}`; an id is unique in its run")]
+    DuplicateSpan {
+        /// The run.
+        run: RunId,
+        /// The id.
+        id: Arc<str>,
+    },
+    /// The span has ended.
+    #[error("span `{id}` of run {run} has ended already")]
+    SpanEnded {
+        /// The run.
+        run: RunId,
+        /// The span's id.
+        id: Arc<str>,
+    },
     /// The caller gave its transaction up.
     #[error("given up: {reason}")]
     Aborted {

@@ -27,7 +27,12 @@ pub use in_mem_shard::core::command::{self, RunInfo, Usage};
 pub use in_mem_shard::core::error::{Condition, WriteError};
 pub use in_mem_shard::core::event::{self, ChainHead, Event};
 pub use in_mem_shard::core::run_meta::{ForkPoint, RunMeta, RunStatus, UnknownStatus};
+pub use in_mem_shard::core::span::{self, Span, SpanHead, SpanKind, SpanStatus};
+pub use in_mem_shard::core::span_index::{
+    SpanCursor, SpanFilter, SpanOrder, SpanPage, SpanQuery, SpanTotals,
+};
 pub use in_mem_shard::core::transaction::{Pending as WritePending, ShardTx, WriteSet};
+pub use in_mem_shard::core::watch::{self, Change};
 pub use in_mem_shard::core::{RunCursor, RunFilter, RunOrder};
 pub use in_mem_shard::turn::{Execution, TurnStats};
 pub use in_mem_wal::{SimDisk, Storage};

@@ -182,3 +182,18 @@ impl<'a> IntoIterator for &'a Object {
         self.iter()
     }
 }
+
+impl serde::Serialize for Object {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Value::Object(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match <Value as serde::Deserialize>::deserialize(deserializer)? {
+            Value::Object(object) => Ok(object),
+            other => Err(serde::de::Error::custom(format!("an object expected, found {}", other.kind()))),
+        }
+    }
+}

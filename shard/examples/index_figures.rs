@@ -241,12 +241,13 @@ fn threads(size: usize) {
     println!("  reading beside a writer / alone {:.2}  >= 0.7", median(beside));
 }
 
-fn counted(work: impl FnOnce() -> Box<dyn std::any::Any>) -> usize {
+/// Bytes that the work keeps: from the allocator, and mapped, which the work tells.
+fn counted(work: impl FnOnce() -> (Box<dyn std::any::Any>, usize)) -> usize {
     LIVE_BYTES.store(0, Ordering::Relaxed);
     COUNTING.store(true, Ordering::Relaxed);
-    let kept = work();
+    let (kept, mapped) = work();
     COUNTING.store(false, Ordering::Relaxed);
-    let bytes = LIVE_BYTES.load(Ordering::Relaxed);
+    let bytes = LIVE_BYTES.load(Ordering::Relaxed) + mapped;
     drop(kept);
     bytes
 }
@@ -259,7 +260,7 @@ fn memory() {
         for i in 0..ENTRIES {
             map.insert(key_of(i).to_vec(), vec![7; 100]);
         }
-        Box::new(map)
+        (Box::new(map) as Box<dyn std::any::Any>, 0)
     });
     let one_run = counted(|| {
         let mut bench = Bench::new();
@@ -267,7 +268,8 @@ fn memory() {
             bench.put(&key_of(i), fresh());
         }
         println!("  {:?}", bench.writer.stats());
-        Box::new(bench)
+        let mapped = bench.writer.stats().slab_bytes;
+        (Box::new(bench) as Box<dyn std::any::Any>, mapped)
     });
     let many_runs = counted(|| {
         let mut bench = Bench::new();
@@ -277,7 +279,8 @@ fn memory() {
             bench.put(&key_of(i % 10), fresh());
         }
         println!("  {:?}", bench.writer.stats());
-        Box::new(bench)
+        let mapped = bench.writer.stats().slab_bytes;
+        (Box::new(bench) as Box<dyn std::any::Any>, mapped)
     });
     let per_entry = |bytes: usize| bytes as f64 / ENTRIES as f64;
     println!("heap bytes an entry: DashMap {:.0}", per_entry(dash));
@@ -300,10 +303,10 @@ fn growth(size: usize) {
         let (mut slowest, mut over_20_us) = (0, 0);
         let keys: Vec<[u8; 16]> = (0..size).map(key_of).collect();
         let total = nanos(size, || {
-            for i in 0..size {
+            for (i, key) in keys.iter().enumerate() {
                 let number = (i as u128).to_be_bytes();
                 let value = Arc::from([1_u8; 100]);
-                bench.put(if ascending { &number } else { &keys[i] }, value);
+                bench.put(if ascending { &number } else { key }, value);
             }
         });
         // Once more with a clock, for the tail.

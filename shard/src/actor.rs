@@ -152,9 +152,12 @@ impl Actor {
         let reply = self.core.execute(command);
         let ticket = match &reply {
             // Told at once: it says nothing of what is not published.
-            Reply::Value(_) | Reply::Page(_) | Reply::Stats(_) | Reply::Maintained(_) | Reply::Refused(_) => {
-                Ticket(0)
-            }
+            Reply::Value(_)
+            | Reply::Page(_)
+            | Reply::Count(..)
+            | Reply::Stats(_)
+            | Reply::Maintained(_)
+            | Reply::Refused(_) => Ticket(0),
             _ => self.ticket(),
         };
         (reply, ticket)

@@ -32,3 +32,8 @@ pub const MAX_CHECKPOINT_ENTRY_BYTES: usize = 1 << 30;
 
 /// Largest manifest that is read.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 10;
+
+/// Least and most that a sync of a mapped segment makes ready for the stores to come.
+pub const PREFAULT_MIN_BYTES: u64 = 64 << 10;
+/// See [`PREFAULT_MIN_BYTES`].
+pub const PREFAULT_MAX_BYTES: u64 = 4 << 20;

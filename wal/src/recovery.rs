@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use crate::end_of_log::{EndCase, Verdict};
 use crate::error::{ApplyError, LogError};
+use crate::limits::PREFAULT_MAX_BYTES;
 use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
 use crate::lsn::Lsn;
 use crate::record::{RecordView, kind};
 use crate::scan::{Found, Link, Walk, is_zero, offset_after, survey, tail_copy, walk};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
 use crate::spare::{Spare, make};
-use crate::storage::{OpenMode, Storage, write_atomically};
+use crate::storage::{Mapped, OpenMode, Storage, write_atomically};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,12 +179,9 @@ impl Repair<'_> {
         let (spares, next_number) = self.keep_spares(&w, here, newest)?;
         let segment = &w.segments[last.index];
         let header = segment.header.map_err(|_| LogError::Missing { dir: self.dir.to_path_buf() })?;
-        let map = match self.config.mode {
-            Mode::Buffered => {
-                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
-            }
-            Mode::Strict => None,
-        };
+        let map = self.map(segment, header)?;
+        // Only what may be written soon: every page made ready is written out once more.
+        segment.file.prefault(last.end, PREFAULT_MAX_BYTES);
         let resume = Resume {
             active: Active {
                 header,
@@ -307,13 +305,17 @@ impl Repair<'_> {
         Ok((spares, newest + 1))
     }
 
-    fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
-        let map = match self.config.mode {
+    fn map(&self, segment: &Found, header: SegmentHeader) -> Result<Option<Box<dyn Mapped>>, LogError> {
+        Ok(match self.config.mode {
             Mode::Buffered => {
                 Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
             }
             Mode::Strict => None,
-        };
+        })
+    }
+
+    fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
+        let map = self.map(segment, header)?;
         Ok(Spare { header, path: segment.path.clone(), file: segment.file.clone(), map, _token: None })
     }
 }

@@ -63,6 +63,16 @@ pub trait File: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all bytes written or stored so far, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Makes the bytes of this range durable, others only if the system likes. Of a mapped file this leaves the pages
+    /// outside the range ready for stores, where a sync of the whole file would make each of them fault again.
+    fn sync_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let _ = (offset, bytes);
+        self.sync_data()
+    }
+    /// Makes the pages of a mapped range ready for stores without a fault. A hint: it may do nothing.
+    fn prefault(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
     /// Maps the first `len` bytes for writing. They must have been written before (not only `set_len`): see
     /// [`Mapped::store`].
     fn map(&self, len: u64) -> io::Result<Box<dyn Mapped>>;

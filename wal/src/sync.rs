@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::limits::{PREFAULT_MAX_BYTES, PREFAULT_MIN_BYTES};
 use crate::lsn::Lsn;
 use crate::storage::File;
 
@@ -67,18 +68,21 @@ impl SyncJob {
     fn attempt(&self) -> Result<(), Failure> {
         // Oldest segment first, so that what is durable is a prefix as often as it can be.
         for write in &self.writes {
+            let range = &write.range;
             let done = if cfg!(inmem_mutant = "wal_ack_before_sync") {
-                if write.bytes.is_empty() {
-                    Ok(())
-                } else {
-                    write.file.write_at(write.range.start, &write.bytes)
-                }
+                if write.bytes.is_empty() { Ok(()) } else { write.file.write_at(range.start, &write.bytes) }
             } else if write.bytes.is_empty() {
-                write.file.sync_data()
+                write.file.sync_range(range.start, range.end - range.start)
             } else {
-                write.file.write_at(write.range.start, &write.bytes).and_then(|()| write.file.sync_data())
+                write.file.write_at(range.start, &write.bytes).and_then(|()| write.file.sync_data())
             };
             done.map_err(|source| Failure { path: write.path.clone(), source: Arc::new(source) })?;
+        }
+        // The sync made the pages it wrote, and the one that is half full, fault again at the next store. Take those
+        // faults here, for about as much as will be appended until the next sync.
+        if let Some(write) = self.writes.last().filter(|w| w.bytes.is_empty()) {
+            let bytes = (write.range.end - write.range.start).saturating_mul(2);
+            write.file.prefault(write.range.end, bytes.clamp(PREFAULT_MIN_BYTES, PREFAULT_MAX_BYTES));
         }
         Ok(())
     }

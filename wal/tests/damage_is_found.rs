@@ -68,8 +68,9 @@ fn every_flipped_bit_below_the_synced_mark() {
             let last = i + 1 == files.len();
             let below = if last { end as usize } else { last_used(&disk, path).next_multiple_of(8) };
             for bit in 0..bytes.len() * 8 {
-                // The zeroes far behind the end are all alike.
-                if bit / 8 > below + 600 && bit % 101 != 0 {
+                // The zeroes of the header's page and those far behind the end are all alike.
+                let zeroes = (80..4090).contains(&(bit / 8)) || bit / 8 > below + 600;
+                if zeroes && bit % 101 != 0 {
                     continue;
                 }
                 let mut bytes = bytes.clone();
@@ -93,7 +94,9 @@ fn every_other_length() {
     let (disk, want, _) = sound(true);
     for path in files(&disk) {
         let bytes = disk.contents(&path).expect("there");
-        for len in (0..bytes.len()).chain([bytes.len() + 1, bytes.len() + 512]) {
+        // Every one of the last file; the others are refused by the same rule.
+        let step = if path.ends_with("0000000000000004.wal") { 1 } else { 31 };
+        for len in (0..bytes.len()).step_by(step).chain([bytes.len() + 1, bytes.len() + 512]) {
             let mut cut = bytes.clone();
             cut.resize(len, 0);
             let copy = disk.crash(1);

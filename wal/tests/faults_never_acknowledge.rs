@@ -44,12 +44,11 @@ fn script(disk: &SimDisk, mode: Mode, out: &mut Outcome) -> Result<(), LogError>
                 }
             }
         }
-        if n % 20 == 0 {
-            if let Some(job) = log.spare_job() {
-                if let Ok(spare) = job.run() {
-                    log.add_spare(spare);
-                }
-            }
+        if n % 20 == 0
+            && let Some(job) = log.spare_job()
+            && let Ok(spare) = job.run()
+        {
+            log.add_spare(spare);
         }
         if n % 50 == 0 {
             let _ = log.mark();

@@ -35,7 +35,7 @@ fn commits_are_refused_until_there_is_room() {
         assert!(matches!(refused, Error::NoSpace { .. }), "{refused}");
         assert!(refused.to_string().contains("free some space"), "{refused}");
         assert!(acknowledged > 20);
-        assert_eq!(run.kv().count("k").expect("reads"), acknowledged as usize, "reads go on");
+        assert_eq!(run.kv().count("k").expect("reads"), acknowledged.unsigned_abs(), "reads go on");
         assert_eq!(db.stats().expect("stats").shards[0].core.poisoned, None);
         // A crash now loses nothing either.
         let image = disk.kill();
@@ -86,7 +86,7 @@ fn a_real_full_disk_raises_no_signal() {
         || Database::builder().path(dir.path()).shards(1).segment_bytes(1 << 20).open().expect("opens");
     let db = open();
     let run = db.begin_run("full").expect("begins");
-    let mut acknowledged = 0usize;
+    let mut acknowledged = 0u64;
     let refused = loop {
         assert!(acknowledged < 1_000_000, "the file system is not small");
         match run.kv().put(format!("k{acknowledged}"), vec![7u8; 1_000]) {

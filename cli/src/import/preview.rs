@@ -44,6 +44,22 @@ pub struct Counts {
     pub errors: u64,
 }
 
+impl Counts {
+    /// Both together.
+    pub fn plus(&self, other: &Counts) -> Counts {
+        Counts {
+            runs: self.runs + other.runs,
+            repeated: self.repeated + other.repeated,
+            events: self.events + other.events,
+            messages: self.messages + other.messages,
+            spans: self.spans + other.spans,
+            tool_calls: self.tool_calls + other.tool_calls,
+            keys: self.keys + other.keys,
+            errors: self.errors + other.errors,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct FileCounts {
     file: PathBuf,
@@ -92,16 +108,7 @@ impl Preview {
 
     /// All files together.
     pub fn total(&self) -> Counts {
-        self.files.iter().fold(Counts::default(), |a, f| Counts {
-            runs: a.runs + f.counts.runs,
-            repeated: a.repeated + f.counts.repeated,
-            events: a.events + f.counts.events,
-            messages: a.messages + f.counts.messages,
-            spans: a.spans + f.counts.spans,
-            tool_calls: a.tool_calls + f.counts.tool_calls,
-            keys: a.keys + f.counts.keys,
-            errors: a.errors + f.counts.errors,
-        })
+        self.files.iter().fold(Counts::default(), |sum, file| sum.plus(&file.counts))
     }
 
     /// A row for each file and one for all.

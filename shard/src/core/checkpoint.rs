@@ -118,7 +118,7 @@ impl ShardCore {
     /// A page of the runs, each with the version it had last at the checkpoint's moment.
     pub fn checkpoint_runs(&self, after: Option<RunCursor>, limit: usize) -> RunMarks {
         let places = self.run_index.places_after(after, limit);
-        let next = if places.len() < limit { None } else { places.last().copied() };
+        let next = if places.len() < limit { None } else { places.last().cloned() };
         let marks = places
             .iter()
             .filter_map(|place| {

@@ -12,7 +12,9 @@ use super::error::{Condition, WriteError};
 use super::event::ChainHead;
 use super::run_index::{RunCursor, RunFilter, RunOrder};
 use super::run_meta::{RunMeta, RunStatus};
+use super::span_index::{SpanPage, SpanQuery};
 use super::transaction::ShardTx;
+use super::watch::WatchRequest;
 
 /// One write of a commit.
 #[derive(Debug, Clone)]
@@ -150,6 +152,19 @@ pub struct Page {
     pub next: Option<KeyBytes>,
 }
 
+/// Which events of a stream.
+#[derive(Debug, Clone)]
+pub struct StreamRequest {
+    /// Whose stream.
+    pub run: RunId,
+    /// Its name.
+    pub stream: Arc<str>,
+    /// From this place in the stream on.
+    pub from: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// Which runs to list, and how.
 #[derive(Debug, Clone, Default)]
 pub struct RunQuery {
@@ -263,6 +278,14 @@ pub enum Command {
     },
     /// A page of keys.
     Scan(Box<ScanRequest>),
+    /// How many keys there are in a range, some a turn.
+    Count(Box<ScanRequest>),
+    /// A page of a run's spans, or what they come to.
+    Spans(RunId, Box<SpanQuery>),
+    /// The numbers of a stream's events.
+    Stream(Box<StreamRequest>),
+    /// Tell of changes.
+    Watch(Box<WatchRequest>),
     /// One read, for a caller that has no slot of its own to read from.
     Get(Box<Key>),
     /// A page of runs.
@@ -294,6 +317,14 @@ pub enum Reply {
     Executed(Committed, Result<Box<dyn Any + Send>, Box<dyn Any + Send>>),
     /// A page of keys.
     Page(Page),
+    /// How many keys, and the last one looked at where there may be more behind it.
+    Count(u64, Option<KeyBytes>),
+    /// A page of spans, or what they come to.
+    Spans(Box<SpanPage>),
+    /// The numbers of a stream's events, and how many it has in all.
+    Stream(Vec<u64>, u64),
+    /// The watch hears everything after this version.
+    Watching(Version),
     /// A value.
     Value(Option<VersionedValue>),
     /// A page of runs, and how many match in all where that was asked for.

@@ -114,7 +114,7 @@ impl ShardCore {
         self.check_writable(run)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
         let state = &self.runs[&run];
-        let place = stream.map(|name| state.streams.as_ref().and_then(|s| s.get(name)).copied().unwrap_or(0));
+        let place = stream.map(|name| state.stream_len(name));
         let head = state.chain;
         let mut scratch = std::mem::take(&mut self.event_scratch);
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
@@ -204,7 +204,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
-        for ReadKey { key } in &request.reads {
+        // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
+        let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
+        for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
             let found = self.head(key.run, key.tag, &key.user).map(|head| head.version);
             if let Some(found) = found.filter(|found| *found > snapshot) {
                 self.counters.conflicts += 1;
@@ -320,8 +322,7 @@ impl ShardCore {
                 *reached += 1;
                 return *reached - 1;
             }
-            let place =
-                stored.and_then(|s| s.streams.as_ref()).and_then(|s| s.get(name)).copied().unwrap_or(0);
+            let place = stored.map_or(0, |state| state.stream_len(name));
             staged.streams.push((Arc::from(name), place + 1));
             place
         });
@@ -470,9 +471,14 @@ impl ShardCore {
             self.expiry.add(at, Key { run, tag, user: KeyBytes::from(user) });
         }
         self.note(run, tag, user, value.as_ref());
+        if !self.watchers.is_empty() {
+            self.watchers.note(run, tag, user, version, value.as_ref());
+        }
         let hashed = self.hashed(run, tag, user);
-        let replaced = self.index.head(&hashed).and_then(|head| head.value.map(codec::encoded_len));
-        self.index.install(&hashed, version, self.now, expires_at, value);
+        let mut replaced = None;
+        self.index.install_over(&hashed, version, self.now, expires_at, value, |superseded| {
+            replaced = superseded.value.map(codec::encoded_len);
+        });
         let Some(state) = self.runs.get_mut(&run) else { return };
         if version > state.last_version {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
@@ -494,7 +500,12 @@ impl ShardCore {
         match tag {
             Tag::Run => self.note_meta(run, value),
             Tag::Event => self.note_event(run, user, value),
-            Tag::Kv | Tag::State | Tag::Trace => {}
+            Tag::Trace => {
+                if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
+                    spans.note(user, value);
+                }
+            }
+            Tag::Kv | Tag::State => {}
         }
     }
 
@@ -524,8 +535,7 @@ impl ShardCore {
             state.chain = ChainHead { len: sequence + 1, hash };
         }
         if let Some((stream, place)) = event::stored_stream(rest) {
-            let reached = state.streams.get_or_insert_default().entry_ref(stream).or_insert(0);
-            *reached = (*reached).max(place + 1);
+            state.note_stream(stream, place, sequence);
         }
     }
 
@@ -545,6 +555,7 @@ impl ShardCore {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
         }
+        self.watchers.forget_run(run);
     }
 
     /// Shows the commit to readers, unless it waits for the disk.
@@ -564,6 +575,9 @@ impl ShardCore {
             self.last_versions.published(version);
             self.index.publish(version);
             self.index.maintain();
+            if !self.watchers.is_empty() {
+                self.watchers.tell(version);
+            }
         }
     }
 }

@@ -107,6 +107,22 @@ pub enum WriteError {
         /// What the panic said.
         message: Arc<str>,
     },
+    /// What was to be watched has changed since.
+    #[error(
+        "run {run}: changes from version {missed} on are not kept for watchers; read what there is and watch from now on"
+    )]
+    Lagged {
+        /// The run.
+        run: RunId,
+        /// The first version that may have been missed.
+        missed: Version,
+    },
+    /// There are as many watchers as there may be.
+    #[error("the shard has {limit} watchers; drop one")]
+    TooManyWatchers {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The key is not one that can be stored.
     #[error(transparent)]
     Key(#[from] KeyError),

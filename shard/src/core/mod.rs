@@ -16,7 +16,10 @@ mod recovery;
 mod run_index;
 pub mod run_meta;
 mod run_state;
+pub mod span;
+pub mod span_index;
 pub mod transaction;
+pub mod watch;
 
 use hashbrown::HashMap;
 use in_mem_model::{RunId, Timestamp, Version};
@@ -36,6 +39,7 @@ use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
 use run_index::RunIndex;
 use run_state::RunState;
+use watch::Watchers;
 
 /// One shard's state, and the rules by which it changes.
 #[derive(Debug)]
@@ -46,6 +50,7 @@ pub struct ShardCore {
     run_index: RunIndex,
     expiry: Expiry,
     last_versions: LastVersions,
+    watchers: Watchers,
     /// The time of the turn. Never runs backwards, so that versions and times agree on what came first.
     now: Timestamp,
     /// The last version installed.
@@ -76,6 +81,7 @@ impl ShardCore {
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
             last_versions: LastVersions::default(),
+            watchers: Watchers::default(),
             now: Timestamp(0),
             version: Version(0),
             published: Version(0),
@@ -160,6 +166,19 @@ impl ShardCore {
                 Err(error) => Reply::Refused(error),
             },
             Command::Scan(request) => Reply::Page(self.scan(&request)),
+            Command::Count(request) => {
+                let (keys, next) = self.count(&request);
+                Reply::Count(keys, next)
+            }
+            Command::Spans(run, query) => Reply::Spans(Box::new(self.spans(run, &query))),
+            Command::Stream(request) => {
+                let (sequences, len) = self.stream(&request);
+                Reply::Stream(sequences, len)
+            }
+            Command::Watch(request) => match self.watch(*request) {
+                Ok(version) => Reply::Watching(version),
+                Err(error) => Reply::Refused(error),
+            },
             Command::Get(key) => Reply::Value(self.get(&key)),
             Command::Runs(query) => {
                 let (runs, total) = self.runs(&query);

@@ -3,10 +3,10 @@
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, VersionedValue};
 
 use super::ShardCore;
-use super::command::{Page, RunInfo, RunQuery, ScanRequest};
+use super::command::{Page, RunInfo, RunQuery, ScanRequest, StreamRequest};
 use super::error::WriteError;
 use super::event::ChainHead;
-use super::run_index::RunOrder;
+use super::run_index::{RunCursor, RunOrder};
 use super::run_state::RunState;
 use crate::index::{Direction, HashedKey, KeyRef, NodeView, PageEnd, PageLimit, ScanRange};
 
@@ -15,6 +15,12 @@ pub const PAGE_LIMIT: usize = 256;
 
 /// The most keys that one turn looks at for a page, deleted and expired ones included.
 const PAGE_KEYS: usize = 1_024;
+
+/// The most keys that one turn counts.
+const COUNT_KEYS: usize = 4_096;
+
+/// The most numbers of a stream's events that one turn tells.
+const STREAM_PAGE: usize = 4_096;
 
 impl ShardCore {
     /// A key with its hash.
@@ -69,6 +75,37 @@ impl ShardCore {
         Page { entries, next }
     }
 
+    /// How many keys there are in a range, and the last one looked at where there may be more behind it.
+    pub fn count(&mut self, request: &ScanRequest) -> (u64, Option<KeyBytes>) {
+        let (lower, upper) = (request.lower.as_ref().map(|k| &**k), request.upper.as_ref().map(|k| &**k));
+        let range = ScanRange::of_tag(request.run, request.tag, lower, upper);
+        let at = request.at.unwrap_or(self.published);
+        let limit = PageLimit { rows: usize::MAX, keys: COUNT_KEYS };
+        let (now, mut keys) = (self.now, 0);
+        let end = self.index.scan(&range, Direction::Forwards, at, limit, |row| {
+            let live = row.node.expires_at.is_none_or(|at| at > now);
+            keys += u64::from(live);
+            live
+        });
+        match end {
+            PageEnd::Done => (keys, None),
+            PageEnd::After(key) => (keys, Some(KeyBytes::from(key.user))),
+        }
+    }
+
+    /// The numbers of a stream's events from a place on, at most [`STREAM_PAGE`], and how many it has.
+    pub fn stream(&self, request: &StreamRequest) -> (Vec<u64>, u64) {
+        let numbers = self
+            .runs
+            .get(&request.run)
+            .and_then(|state| state.streams.as_ref())
+            .and_then(|streams| streams.get(&request.stream));
+        let Some(numbers) = numbers else { return (Vec::new(), 0) };
+        let from = usize::try_from(request.from).unwrap_or(usize::MAX).min(numbers.len());
+        let page = numbers[from..].iter().take(request.limit.min(STREAM_PAGE)).copied().collect();
+        (page, numbers.len() as u64)
+    }
+
     fn read_node(&self, node: &NodeView<'_>) -> Option<VersionedValue> {
         value_of(node, self.now)
     }
@@ -76,14 +113,41 @@ impl ShardCore {
     /// A page of runs, at most [`PAGE_LIMIT`] of them, and the count of all that match where it was asked for.
     pub fn runs(&self, query: &RunQuery) -> (Vec<RunInfo>, Option<u64>) {
         let limit = query.limit.min(PAGE_LIMIT);
-        let matching = |after| {
+        let after = query.after.as_ref();
+        let matching = |after: Option<&RunCursor>| {
             self.run_index
                 .candidates(&query.filter, query.order, after)
-                .filter(move |id| after.is_none_or(|c| c.id != *id))
+                .filter({
+                    let last = after.map(|c| c.id);
+                    move |id| last.is_none_or(|last| last != *id)
+                })
                 .filter_map(|id| self.runs.get(&id).map(|state| (id, state)))
                 .filter(|(_, state)| query.filter.matches(&state.meta, state.orphaned()))
         };
-        let page = matching(query.after).take(limit).map(|(id, state)| self.describe(id, state)).collect();
+        let page = if query.order == RunOrder::Name && self.run_index.is_narrow(&query.filter) {
+            let mut by_name: Vec<_> = matching(None)
+                .map(|(id, state)| (&*state.meta.name, state.meta.created, id, state))
+                .collect();
+            let place = |name, created, id| (name, created, id);
+            by_name.retain(|(name, created, id, _)| {
+                after.is_none_or(|c| {
+                    place(*name, *created, *id)
+                        > place(c.name.as_deref().unwrap_or_default(), c.created, c.id)
+                })
+            });
+            by_name.sort_unstable_by_key(|(name, created, id, _)| place(*name, *created, *id));
+            by_name.into_iter().take(limit).map(|(_, _, id, state)| self.describe(id, state)).collect()
+        } else if query.order == RunOrder::Name {
+            self.run_index
+                .by_name(&query.filter, after)
+                .filter_map(|id| self.runs.get(&id).map(|state| (id, state)))
+                .filter(|(_, state)| query.filter.matches(&state.meta, state.orphaned()))
+                .take(limit)
+                .map(|(id, state)| self.describe(id, state))
+                .collect()
+        } else {
+            matching(after).take(limit).map(|(id, state)| self.describe(id, state)).collect()
+        };
         let total = query.count.then(|| matching(None).count() as u64);
         (page, total)
     }
@@ -130,11 +194,20 @@ fn value_of(node: &NodeView<'_>, now: Timestamp) -> Option<VersionedValue> {
     })
 }
 
+impl RunCursor {
+    /// The place of this run in a listing of that order.
+    pub fn behind(run: &RunInfo, order: RunOrder) -> Self {
+        let name = (order == RunOrder::Name).then(|| run.meta.name.clone());
+        Self { name, created: run.meta.created, id: run.id }
+    }
+}
+
 /// Orders two listed runs as a query asks: by it the coordinator merges the shards' pages.
 pub fn compare_runs(order: RunOrder, a: &RunInfo, b: &RunInfo) -> std::cmp::Ordering {
     let by_created = (a.meta.created, a.id).cmp(&(b.meta.created, b.id));
     match order {
         RunOrder::Created => by_created,
         RunOrder::CreatedDescending => by_created.reverse(),
+        RunOrder::Name => a.meta.name.cmp(&b.meta.name).then(by_created),
     }
 }

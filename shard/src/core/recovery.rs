@@ -236,6 +236,9 @@ impl ShardCore {
         {
             match effect {
                 Effect::Put { tag, key, value, expires_at } => {
+                    // A run made together with its content has its meta last in the record: as in `load_entry`, what
+                    // comes first must still be counted, and its events be the chain's.
+                    self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
                     self.install(run, tag, key, version, Some(value), expires_at);
                 }
                 Effect::Delete { tag, key } => self.install(run, tag, key, version, None, None),

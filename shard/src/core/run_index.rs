@@ -23,11 +23,16 @@ pub enum RunOrder {
     Created,
     /// The newest first.
     CreatedDescending,
+    /// By name, and the oldest first among those of one name.
+    Name,
 }
 
 /// Where a page ended: the next one starts behind it. Stable: runs made or ended meanwhile do not shift it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunCursor {
+    /// The name of the page's last run, where the order is by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
     /// When the page's last run was made.
     pub created: Timestamp,
     /// The page's last run.
@@ -125,7 +130,7 @@ impl RunIndex {
         self.all
             .range((lower, Bound::Unbounded))
             .take(limit)
-            .map(|&(created, id)| RunCursor { created, id })
+            .map(|&(created, id)| RunCursor { name: None, created, id })
             .collect()
     }
 
@@ -140,7 +145,7 @@ impl RunIndex {
         &self,
         filter: &RunFilter,
         order: RunOrder,
-        after: Option<RunCursor>,
+        after: Option<&RunCursor>,
     ) -> Box<dyn Iterator<Item = RunId> + '_> {
         let range = bounds(filter, order, after);
         if range.0 > range.1 {
@@ -173,9 +178,32 @@ impl RunIndex {
         }
         let ids: Vec<RunId> = merged.into_iter().map(|(_, id)| id).collect();
         match order {
-            RunOrder::Created => Box::new(ids.into_iter()),
+            RunOrder::Created | RunOrder::Name => Box::new(ids.into_iter()),
             RunOrder::CreatedDescending => Box::new(ids.into_iter().rev()),
         }
+    }
+
+    /// Whether some index holds all that the filter can mean, so that they need not be looked for by name.
+    pub(crate) fn is_narrow(&self, filter: &RunFilter) -> bool {
+        self.narrowest(filter).is_some()
+    }
+
+    /// The runs whose name has the filter's prefix, by name, behind the cursor. The caller checks the rest of the filter.
+    pub(crate) fn by_name<'s>(
+        &'s self,
+        filter: &'s RunFilter,
+        after: Option<&'s RunCursor>,
+    ) -> impl Iterator<Item = RunId> + 's {
+        let prefix = filter.name_prefix.as_deref().unwrap_or_default();
+        let behind = after.and_then(|c| c.name.as_deref().map(|name| (name, (c.created, c.id))));
+        let from = behind.map_or(prefix, |(name, _)| name.max(prefix));
+        self.by_name
+            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
+            .take_while(move |(name, _)| name.starts_with(prefix))
+            .flat_map(move |(name, places)| {
+                let skip = behind.filter(|(last, _)| *last == &**name).map(|(_, place)| place);
+                places.iter().filter(move |place| skip.is_none_or(|skip| **place > skip)).map(|(_, id)| *id)
+            })
     }
 
     /// `None`: the filter names no such index; `Some(None)`: it does, and nothing is there.
@@ -207,7 +235,7 @@ fn take<K: Ord>(map: &mut BTreeMap<K, Places>, key: &K, place: Place) {
 const FIRST_ID: RunId = RunId::from_bytes([0; 16]);
 const LAST_ID: RunId = RunId::from_bytes([255; 16]);
 
-fn bounds(filter: &RunFilter, order: RunOrder, after: Option<RunCursor>) -> (Place, Place) {
+fn bounds(filter: &RunFilter, order: RunOrder, after: Option<&RunCursor>) -> (Place, Place) {
     let mut low = (filter.created_from.unwrap_or(Timestamp(i64::MIN)), FIRST_ID);
     let mut high = match filter.created_before {
         Some(t) => (Timestamp(t.0.saturating_sub(1)), LAST_ID),
@@ -217,6 +245,7 @@ fn bounds(filter: &RunFilter, order: RunOrder, after: Option<RunCursor>) -> (Pla
         match order {
             RunOrder::Created => low = low.max((c.created, c.id)),
             RunOrder::CreatedDescending => high = high.min((c.created, c.id)),
+            RunOrder::Name => {}
         }
     }
     (low, high)
@@ -225,7 +254,7 @@ fn bounds(filter: &RunFilter, order: RunOrder, after: Option<RunCursor>) -> (Pla
 fn walk<'s>(set: &'s Places, range: (Place, Place), order: RunOrder) -> Box<dyn Iterator<Item = RunId> + 's> {
     let ids = set.range((Bound::Included(range.0), Bound::Included(range.1))).map(|(_, id)| *id);
     match order {
-        RunOrder::Created => Box::new(ids),
+        RunOrder::Created | RunOrder::Name => Box::new(ids),
         RunOrder::CreatedDescending => Box::new(ids.rev()),
     }
 }

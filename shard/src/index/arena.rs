@@ -8,17 +8,22 @@ use std::collections::HashSet;
 use std::ptr;
 
 use super::key::KeyRef;
-use super::limits::SLAB_BYTES;
+use super::limits::SEGMENT_GROUPS_LOG2;
 use super::node::{Entry, Node};
+use super::slab::Slabs;
 use crate::sync::Ordering;
 
 /// Entries up to this many bytes come from slabs, in classes of eight bytes; larger ones are allocated one by one.
 const SLAB_ENTRY_BYTES: usize = 512;
 
+/// Sizes of segments that are reused: all up to the full size.
+const SEGMENT_CLASSES: usize = SEGMENT_GROUPS_LOG2 as usize + 1;
+
 /// The writer's memory.
 pub(super) struct Arena {
-    node_slabs: Vec<Slab>,
-    entry_slabs: Vec<Slab>,
+    node_slabs: Slabs,
+    entry_slabs: Slabs,
+    segment_slabs: Slabs,
     free_nodes: *mut Node,
     free_entries: [*mut Entry; SLAB_ENTRY_BYTES / 8 + 1],
     /// Entries too large for a slab, to be found again when the index is dropped.
@@ -26,62 +31,25 @@ pub(super) struct Arena {
     /// Under loom freed memory is kept as it is until the end, so that a late reader meets its killed canary.
     #[cfg(inmem_loom)]
     dead: Vec<*mut Node>,
-    pub(super) mapped_bytes: usize,
+    large_bytes: usize,
+    /// Free segments by the power of two of their groups.
+    free_segments: [Vec<*mut u8>; SEGMENT_CLASSES],
     pub(super) live_nodes: usize,
-}
-
-struct Slab {
-    memory: *mut u8,
-    layout: Layout,
-    used: usize,
-}
-
-impl Slab {
-    fn new(bytes: usize) -> Self {
-        // Slabs of the full size are aligned to their size: a huge page each where the system hands those out.
-        let alignment = if bytes == SLAB_BYTES.1 { bytes.next_power_of_two() } else { 64 };
-        let layout = Layout::from_size_align(bytes, alignment).expect("slab sizes are small powers of two");
-        // SAFETY: the layout's size is not zero.
-        let memory = unsafe { alloc(layout) };
-        if memory.is_null() {
-            handle_alloc_error(layout);
-        }
-        Self { memory, layout, used: 0 }
-    }
-
-    /// The next `bytes`, if they fit.
-    fn carve(&mut self, bytes: usize) -> Option<*mut u8> {
-        if self.used + bytes > self.layout.size() {
-            return None;
-        }
-        // SAFETY: within the slab.
-        let memory = unsafe { self.memory.add(self.used) };
-        self.used += bytes;
-        Some(memory)
-    }
-}
-
-fn carve(slabs: &mut Vec<Slab>, bytes: usize, mapped_bytes: &mut usize) -> *mut u8 {
-    if let Some(memory) = slabs.last_mut().and_then(|slab| slab.carve(bytes)) {
-        return memory;
-    }
-    let size = slabs.last().map_or(SLAB_BYTES.0, |last| (last.layout.size() * 2).min(SLAB_BYTES.1));
-    slabs.push(Slab::new(size));
-    *mapped_bytes += size;
-    slabs.last_mut().and_then(|slab| slab.carve(bytes)).expect("a fresh slab holds the largest piece")
 }
 
 impl Arena {
     pub(super) fn new() -> Self {
         Self {
-            node_slabs: Vec::new(),
-            entry_slabs: Vec::new(),
+            node_slabs: Slabs::default(),
+            entry_slabs: Slabs::default(),
+            segment_slabs: Slabs::default(),
             free_nodes: ptr::null_mut(),
             free_entries: [ptr::null_mut(); SLAB_ENTRY_BYTES / 8 + 1],
             large_entries: HashSet::new(),
             #[cfg(inmem_loom)]
             dead: Vec::new(),
-            mapped_bytes: 0,
+            large_bytes: 0,
+            free_segments: Default::default(),
             live_nodes: 0,
         }
     }
@@ -101,7 +69,7 @@ impl Arena {
 
     #[cold]
     fn carve_node(&mut self) -> *mut Node {
-        let node = carve(&mut self.node_slabs, size_of::<Node>(), &mut self.mapped_bytes).cast::<Node>();
+        let node = self.node_slabs.carve(size_of::<Node>()).cast::<Node>();
         // SAFETY: fresh memory of the right size; slabs are aligned to 64 and nodes are multiples of it.
         unsafe { node.write(Node::vacant()) };
         node
@@ -136,14 +104,14 @@ impl Arena {
             if memory.is_null() {
                 handle_alloc_error(layout);
             }
-            self.mapped_bytes += bytes;
+            self.large_bytes += bytes;
             self.large_entries.insert(memory.cast());
             memory.cast::<Entry>()
         } else {
             let free = &mut self.free_entries[bytes / 8];
             let entry = *free;
             if entry.is_null() {
-                carve(&mut self.entry_slabs, bytes, &mut self.mapped_bytes).cast::<Entry>()
+                self.entry_slabs.carve(bytes).cast::<Entry>()
             } else {
                 // SAFETY: entries on the free list are ours alone; the link is kept where the head was.
                 *free = unsafe { Entry::head(entry) }.cast::<Entry>();
@@ -168,7 +136,7 @@ impl Arena {
             return;
         }
         if bytes > SLAB_ENTRY_BYTES {
-            self.mapped_bytes -= bytes;
+            self.large_bytes -= bytes;
             self.large_entries.remove(&entry);
             // SAFETY: allocated with this layout in `allocate_entry`.
             unsafe { dealloc(entry.cast(), large_entry_layout(bytes)) };
@@ -178,6 +146,27 @@ impl Arena {
             unsafe { (*entry).head.store((*free).cast(), Ordering::Relaxed) };
             *free = entry;
         }
+    }
+
+    /// Memory for a segment of `bytes`, aligned to a cache line.
+    pub(super) fn allocate_segment(&mut self, groups_log2: u32, bytes: usize) -> *mut u8 {
+        let free = self.free_segments.get_mut(groups_log2 as usize).and_then(Vec::pop);
+        free.unwrap_or_else(|| self.segment_slabs.carve(bytes))
+    }
+
+    /// Takes a segment's memory back.
+    pub(super) fn free_segment(&mut self, groups_log2: u32, memory: *mut u8) {
+        // Segments past the classes exist only where keys were made to collide; they stay until the end.
+        if cfg!(not(inmem_loom))
+            && let Some(free) = self.free_segments.get_mut(groups_log2 as usize)
+        {
+            free.push(memory);
+        }
+    }
+
+    /// Bytes of slabs and of entries too large for them.
+    pub(super) fn bytes(&self) -> usize {
+        self.node_slabs.bytes() + self.entry_slabs.bytes() + self.segment_slabs.bytes() + self.large_bytes
     }
 }
 
@@ -194,15 +183,10 @@ impl Drop for Arena {
                 dealloc(entry.cast(), large_entry_layout(bytes));
             }
         }
-        for slab in &self.node_slabs {
-            for at in (0..slab.used).step_by(size_of::<Node>()) {
-                // SAFETY: everything below `used` was carved into initialised nodes; nobody is left to use them.
-                unsafe { ptr::drop_in_place(slab.memory.add(at).cast::<Node>()) };
-            }
-        }
-        for slab in self.node_slabs.iter().chain(&self.entry_slabs) {
-            // SAFETY: allocated with this layout in `Slab::new`; entries need no drop.
-            unsafe { dealloc(slab.memory, slab.layout) };
+        for node in self.node_slabs.carved(size_of::<Node>()) {
+            // SAFETY: every piece carved was initialised as a node; nobody is left to use it. Entries and segments need no
+            // drop.
+            unsafe { ptr::drop_in_place(node.cast::<Node>()) };
         }
     }
 }

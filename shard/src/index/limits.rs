@@ -24,7 +24,9 @@ mod sizes {
     pub(crate) const GROUP_SLOTS: usize = 2;
     pub(crate) const SEGMENT_GROUPS_LOG2: u32 = 0;
     pub(crate) const THREAD_SLOTS: usize = 2;
+    /// See above.
     pub const MAX_PINS: usize = 2;
+    /// See above.
     pub const COLLECT_INTERVAL_COMMITS: u32 = 1;
     pub(crate) const SLAB_BYTES: (usize, usize) = (1 << 10, 1 << 10);
 }

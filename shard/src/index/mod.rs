@@ -22,6 +22,7 @@ mod order;
 mod reader;
 mod reclaim;
 mod retention;
+mod slab;
 mod table;
 mod threads;
 mod writer;

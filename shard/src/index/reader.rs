@@ -28,9 +28,9 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, arena: &mut Arena) -> Self {
         Self {
-            table: Table::new(),
+            table: Table::new(arena),
             epoch: Epoch::new(),
             hasher: Hasher::new(seed),
             inheritance: Mutex::default(),
@@ -45,13 +45,13 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let (_, retired) = self.inheritance.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (arena, retired) = self.inheritance.get_mut().unwrap_or_else(PoisonError::into_inner);
         if cfg!(inmem_loom) {
             return;
         }
         for part in retired.drain(..) {
             // SAFETY: nobody is left to read.
-            unsafe { part.free() };
+            unsafe { part.free(arena.as_mut().expect("left together with the parts")) };
         }
     }
 }

@@ -65,9 +65,15 @@ pub(super) struct Reclaim {
     pub(super) unlink: Vec<*mut Entry>,
     /// Bytes of superseded versions that somebody holds.
     pub(super) held_bytes: usize,
+    /// Those of them that are unlinked, and wait for traversals only.
+    limbo_bytes: usize,
     pub(super) snapshot_bytes_limit: usize,
     pub(super) expired_pins: usize,
+    /// Superseded since the last collection, and since the last trickle.
     installs: usize,
+    fresh: usize,
+    /// No registration was below this at the last scan, and none will be.
+    safe: u64,
 }
 
 /// What the visibility of one superseded version comes to.
@@ -90,9 +96,12 @@ impl Reclaim {
             versions: Vec::new(),
             unlink: Vec::new(),
             held_bytes: 0,
+            limbo_bytes: 0,
             snapshot_bytes_limit,
             expired_pins: 0,
             installs: 0,
+            fresh: 0,
+            safe: 0,
         }
     }
 
@@ -101,6 +110,7 @@ impl Reclaim {
     pub(super) fn supersede(&mut self, newer: *mut Node, version: u64) {
         self.superseded.push_back(Superseded { newer, version });
         self.installs += 1;
+        self.fresh += 1;
     }
 
     /// Something was unlinked while versions past `committed` were pending.
@@ -136,14 +146,55 @@ impl Reclaim {
         self.superseded.len() + held + recheck + self.tombstones.len() + self.limbo.len()
     }
 
-    /// Takes a bounded number of steps. Fills `unlink` with keys that are to be taken out of table and order, and then
-    /// given to [`Reclaim::bury`].
-    pub(super) fn collect(&mut self, epoch: &Epoch, arena: &mut Arena) {
+    /// Frees what the last scan found that nobody can see: twice as much as was superseded since the last time.
+    ///
+    /// A little after every commit instead of all at a collection: an allocator that has just been given a value back has
+    /// it at hand for the next one, and keeps only a few so.
+    #[inline]
+    pub(super) fn trickle(&mut self, arena: &mut Arena) {
+        let steps = 2 * std::mem::take(&mut self.fresh);
+        if !self.retained.is_empty() {
+            return;
+        }
+        for _ in 0..steps {
+            match self.superseded.front() {
+                Some(record) if record.version <= self.safe => self.free_oldest(arena),
+                _ => return,
+            }
+        }
+    }
+
+    /// Frees what the oldest record superseded. Everybody is at its version or later, now and from now on, and nothing is
+    /// retained.
+    #[inline]
+    fn free_oldest(&mut self, arena: &mut Arena) {
+        let Some(Superseded { newer, version }) = self.superseded.pop_front() else { return };
+        // SAFETY: `newer` is linked: only its own record, which comes after this one, unlinks it. Its `prev` is the version
+        // it was installed over, for only this record unlinks that one.
+        unsafe {
+            let older = (*newer).prev.load(Ordering::Relaxed);
+            unlink_after(newer, older);
+            let (is_tombstone, entry) = (*newer).read(|body| (body.value.is_none(), body.entry));
+            // Every registration is at `version` or later and stops at `newer` or before; later ones as well.
+            arena.free_node(older);
+            if is_tombstone {
+                self.tombstones.push_back(Tombstone { entry, version });
+            }
+        }
+    }
+
+    /// Scans the registrations and takes a bounded number of steps. With `lazy`, versions that everybody is past are left
+    /// to [`Reclaim::trickle`]. Fills `unlink` with keys that are to be taken out of table and order, and then given to
+    /// [`Reclaim::bury`].
+    pub(super) fn collect(&mut self, epoch: &Epoch, arena: &mut Arena, lazy: bool) {
         let mut steps = COLLECT_STEPS + 2 * std::mem::take(&mut self.installs);
         let scan = epoch.scan(&mut self.versions);
+        self.safe = scan.safe;
         let committed = epoch.committed();
         self.free_limbo(&scan, arena, &mut steps);
-        self.superseded_pass(&scan, committed, arena, &mut steps);
+        if !lazy || scan.oldest_pin < committed || !self.retained.is_empty() {
+            self.superseded_pass(&scan, committed, arena, &mut steps);
+        }
         self.held_pass(&scan, committed, arena, &mut steps);
         self.tombstone_pass(&scan, &mut steps);
         self.expire(epoch, &scan);
@@ -159,13 +210,15 @@ impl Reclaim {
                 // SAFETY: unlinked while `stamp` was pending. Every traversal is at `stamp` or later; it learned of that
                 // version by an Acquire of a publication after the unlinking, so it cannot have come here.
                 Some((_, Garbage::Node(node))) => unsafe {
-                    self.held_bytes -= weight(node);
+                    let bytes = weight(node);
+                    self.held_bytes -= bytes;
+                    self.limbo_bytes -= bytes;
                     arena.free_node(node);
                 },
                 // SAFETY: as above.
                 Some((_, Garbage::Entry(entry))) => unsafe { arena.free_entry(entry) },
                 // SAFETY: as above.
-                Some((_, Garbage::Table(retired))) => unsafe { retired.free() },
+                Some((_, Garbage::Table(retired))) => unsafe { retired.free(arena) },
                 None => return,
             }
         }
@@ -182,26 +235,21 @@ impl Reclaim {
                 // Only a traversal is in the way.
                 return;
             }
-            self.superseded.pop_front();
             *steps -= 1;
-            // SAFETY: `newer` is linked: only its own record, which comes after this one, unlinks it. Its `prev` is the version
-            // it was installed over, for only this record unlinks that one.
-            let (older, is_tombstone, entry) = unsafe {
-                let (is_tombstone, entry) = (*newer).read(|body| (body.value.is_none(), body.entry));
-                ((*newer).prev.load(Ordering::Relaxed), is_tombstone, entry)
-            };
             if free_at_once && self.retained.is_empty() {
-                // SAFETY: as above.
-                unsafe { unlink_after(newer, older) };
-                // SAFETY: every registration is at `version` or later and stops at `newer` or before; later ones as well.
-                unsafe { arena.free_node(older) };
-            } else {
-                // SAFETY: linked.
-                self.held_bytes += unsafe { weight(older) };
-                self.settle(Held { node: older, until: version }, Some(newer), committed);
+                self.free_oldest(arena);
+                continue;
             }
-            if is_tombstone {
-                self.tombstones.push_back(Tombstone { entry, version });
+            self.superseded.pop_front();
+            // SAFETY: as in `free_oldest`.
+            unsafe {
+                let older = (*newer).prev.load(Ordering::Relaxed);
+                self.held_bytes += weight(older);
+                self.settle(Held { node: older, until: version }, Some(newer), committed);
+                let (is_tombstone, entry) = (*newer).read(|body| (body.value.is_none(), body.entry));
+                if is_tombstone {
+                    self.tombstones.push_back(Tombstone { entry, version });
+                }
             }
         }
     }
@@ -245,6 +293,8 @@ impl Reclaim {
             Holder::Nobody => {
                 // SAFETY: linked, as above.
                 unsafe { unlink_after(newer.unwrap_or_else(|| newer_of(held.node)), held.node) };
+                // SAFETY: unlinked, not freed.
+                self.limbo_bytes += unsafe { weight(held.node) };
                 self.limbo.push_back((stamp(committed), Garbage::Node(held.node)));
             }
         }
@@ -296,7 +346,9 @@ impl Reclaim {
         // SAFETY: unlinked, not freed.
         let head = unsafe { Entry::head(entry) };
         // SAFETY: as above.
-        self.held_bytes += unsafe { weight(head) };
+        let bytes = unsafe { weight(head) };
+        self.held_bytes += bytes;
+        self.limbo_bytes += bytes;
         self.limbo.push_back((stamp(committed), Garbage::Node(head)));
         self.limbo.push_back((stamp(committed), Garbage::Entry(entry)));
     }
@@ -315,7 +367,7 @@ impl Reclaim {
         let horizon = self.versions.last().copied().unwrap_or(0);
         let held_by_pins =
             scan.oldest_pin < horizon && self.recheck.is_empty() && !self.held_by_registration.is_empty();
-        if self.held_bytes > self.snapshot_bytes_limit && held_by_pins {
+        if self.held_bytes - self.limbo_bytes > self.snapshot_bytes_limit && held_by_pins {
             self.expired_pins += epoch.expire(scan.oldest_pin);
         }
     }

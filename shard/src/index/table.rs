@@ -17,10 +17,11 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
+use super::arena::Arena;
 use super::hash::Hasher;
 use super::key::{HashedKey, KeyRef};
 use super::limits::{GROUP_SLOTS, MAX_DIRECTORY_BITS, SEGMENT_GROUPS_LOG2, SUBTABLE_BITS};
-use super::node::{Canary, Entry, Node};
+use super::node::{Canary, Entry, Node, prefetch};
 use crate::sync::{AtomicPtr, Ordering};
 
 const SUBTABLES: usize = 1 << SUBTABLE_BITS;
@@ -112,9 +113,8 @@ pub(super) struct Found {
     pub(super) entry: *mut Entry,
 }
 
-fn segment_layout(groups_log2: u32) -> Layout {
-    let bytes = size_of::<Segment>() + (size_of::<Group>() << groups_log2);
-    Layout::from_size_align(bytes, 64).expect("segments are small")
+fn segment_bytes(groups_log2: u32) -> usize {
+    size_of::<Segment>() + (size_of::<Group>() << groups_log2)
 }
 
 fn directory_layout(depth: u32) -> Layout {
@@ -122,14 +122,10 @@ fn directory_layout(depth: u32) -> Layout {
 }
 
 impl Segment {
-    fn create(depth: u32, groups_log2: u32) -> *mut Self {
-        let layout = segment_layout(groups_log2);
-        // SAFETY: the layout is not empty; header and groups are written before anyone sees them.
+    fn create(arena: &mut Arena, depth: u32, groups_log2: u32) -> *mut Self {
+        let segment = arena.allocate_segment(groups_log2, segment_bytes(groups_log2)).cast::<Self>();
+        // SAFETY: fresh memory of that size; header and groups are written before anyone sees them.
         unsafe {
-            let segment = alloc(layout).cast::<Self>();
-            if segment.is_null() {
-                handle_alloc_error(layout);
-            }
             segment.write(Self {
                 depth,
                 groups_log2,
@@ -152,13 +148,11 @@ impl Segment {
 
     /// # Safety
     /// Nobody can reach the segment.
-    unsafe fn destroy(segment: *mut Self) {
-        // SAFETY: made by `create` with this layout; atomics need no drop.
+    unsafe fn destroy(arena: &mut Arena, segment: *mut Self) {
+        // SAFETY: made by `create`; atomics need no drop.
         unsafe {
             (*segment).canary.kill();
-            if cfg!(not(inmem_loom)) {
-                dealloc(segment.cast(), segment_layout((*segment).groups_log2));
-            }
+            arena.free_segment((*segment).groups_log2, segment.cast());
         }
     }
 
@@ -210,9 +204,9 @@ fn subtable_index(hash: u64) -> usize {
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(arena: &mut Arena) -> Self {
         let directories = std::array::from_fn(|_| {
-            let segment = tagged(Segment::create(0, 0), 0);
+            let segment = tagged(Segment::create(arena, 0, 0), 0);
             AtomicPtr::new(create_directory(0, |_| segment))
         });
         Self { directories }
@@ -265,7 +259,13 @@ impl Table {
                 matches &= matches - 1;
                 let (node, _) = untagged(words[slot]);
                 // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
-                let entry = unsafe { (*node).read(|body| body.entry) };
+                let entry = unsafe {
+                    (*node).read(|body| {
+                        // A get clones the value, an overwrite drops it later.
+                        prefetch(body.value.as_ref());
+                        body.entry
+                    })
+                };
                 // SAFETY: as above.
                 if unsafe { Entry::key(entry) } == *key {
                     // SAFETY: in bounds.
@@ -310,27 +310,36 @@ pub(super) struct TableWriter {
 
 impl TableWriter {
     pub(super) fn new() -> Self {
-        let bytes = SUBTABLES * (segment_layout(0).size() + directory_layout(0).size());
+        let bytes = SUBTABLES * (segment_bytes(0) + directory_layout(0).size());
         Self { max_entries_moved: 0, bytes, retired: Vec::new(), scratch: Vec::new() }
     }
 
     /// Makes `node` the newest version of a key that is in the table.
     #[inline]
     pub(super) fn update(&mut self, found: &Found, hash: u64, node: *mut Node) {
-        // SAFETY: only the writer retires segments, and it has not since it found this one. Release pairs with the Acquire
-        // of readers: they see the node as it was written.
-        unsafe { (*found.slot).store(tagged(node, fingerprint(hash)), Ordering::Release) };
+        // Only the writer retires segments, and it has not since it found this one. Release pairs with the Acquire of
+        // readers: they see the node as it was written.
+        let order = if cfg!(inmem_mutant = "relaxed_slot") { Ordering::Relaxed } else { Ordering::Release };
+        // SAFETY: the slot is live.
+        unsafe { (*found.slot).store(tagged(node, fingerprint(hash)), order) };
     }
 
     /// Adds a key that is not in the table.
-    pub(super) fn insert(&mut self, table: &Table, hasher: &Hasher, hash: u64, node: *mut Node) {
+    pub(super) fn insert(
+        &mut self,
+        table: &Table,
+        arena: &mut Arena,
+        hasher: &Hasher,
+        hash: u64,
+        node: *mut Node,
+    ) {
         // SAFETY: the caller is the writer.
         let (mut segment, _) = unsafe { table.segment(hash) };
         let mut moved = 0;
         // SAFETY: live, as are the ones that take its place.
         while unsafe { Self::is_full(segment) } {
             // SAFETY: as above.
-            moved += unsafe { self.make_room(table, hasher, hash, segment) };
+            moved += unsafe { self.make_room(table, arena, hasher, hash, segment) };
             // SAFETY: the caller is the writer.
             segment = unsafe { table.segment(hash) }.0;
         }
@@ -340,7 +349,14 @@ impl TableWriter {
     }
 
     /// Takes a key out of the table.
-    pub(super) fn remove(&mut self, table: &Table, hasher: &Hasher, hash: u64, found: &Found) {
+    pub(super) fn remove(
+        &mut self,
+        table: &Table,
+        arena: &mut Arena,
+        hasher: &Hasher,
+        hash: u64,
+        found: &Found,
+    ) {
         // SAFETY: live: only the writer retires segments, and it has not since it found this one. Relaxed loads: only the
         // writer stores. Release stores are not needed for a word that points nowhere, but cost nothing.
         unsafe {
@@ -354,17 +370,18 @@ impl TableWriter {
             let word = if has_empty { ptr::null_mut() } else { deleted() };
             (*found.slot).store(word, Ordering::Release);
             (*found.segment).counts.set(counts);
-            self.shrink(table, hasher, hash, found.segment);
+            self.shrink(table, arena, hasher, hash, found.segment);
         }
     }
 
-    /// Seven eighths: past that, searches get long.
+    /// Slots that may be filled: seven eighths. Past that, searches get long.
+    fn most_filled(groups_log2: u32) -> usize {
+        ((GROUP_SLOTS << groups_log2) * 7 / 8).max(1)
+    }
+
     unsafe fn is_full(segment: *mut Segment) -> bool {
         // SAFETY: live, says the caller.
-        unsafe {
-            let slots = GROUP_SLOTS << (*segment).groups_log2;
-            (*segment).counts.get().filled as usize >= (slots * 7 / 8).max(1)
-        }
+        unsafe { (*segment).counts.get().filled as usize >= Self::most_filled((*segment).groups_log2) }
     }
 
     /// Puts a node into the first free slot of its search. The segment has one.
@@ -395,6 +412,7 @@ impl TableWriter {
     unsafe fn make_room(
         &mut self,
         table: &Table,
+        arena: &mut Arena,
         hasher: &Hasher,
         hash: u64,
         segment: *mut Segment,
@@ -402,17 +420,16 @@ impl TableWriter {
         // SAFETY: live, says the caller.
         let (depth, groups_log2, live) =
             unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
-        let slots = GROUP_SLOTS << groups_log2;
-        if live <= slots / 2 {
-            // Half of it is deleted marks.
+        if live <= Self::most_filled(groups_log2) / 2 {
+            // Half of what fills it is deleted marks.
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2)) }
         } else if groups_log2 < SEGMENT_GROUPS_LOG2 || depth >= MAX_DIRECTORY_BITS {
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2 + 1) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2 + 1)) }
         } else {
             // SAFETY: passed on.
-            unsafe { self.split(table, hasher, hash, segment) }
+            unsafe { self.split(table, arena, hasher, hash, segment) }
         }
     }
 
@@ -434,19 +451,19 @@ impl TableWriter {
         }
     }
 
-    /// Replaces the segments around `hash` by one.
+    /// Replaces the segments around `hash` by one of a depth and size.
     unsafe fn rebuild(
         &mut self,
         table: &Table,
+        arena: &mut Arena,
         hasher: &Hasher,
         hash: u64,
         sources: &[*mut Segment],
-        depth: u32,
-        groups_log2: u32,
+        (depth, groups_log2): (u32, u32),
     ) -> usize {
         // SAFETY: passed on.
         unsafe { self.gather(hasher, sources) };
-        let target = self.create_segment(depth, groups_log2);
+        let target = self.create_segment(arena, depth, groups_log2);
         for &(hash, node) in &self.scratch {
             // SAFETY: fresh, and large enough for all.
             unsafe { Self::place(target, hash, node) };
@@ -459,12 +476,19 @@ impl TableWriter {
     }
 
     /// Replaces a segment by two, by the next bit of the hash.
-    unsafe fn split(&mut self, table: &Table, hasher: &Hasher, hash: u64, segment: *mut Segment) -> usize {
+    unsafe fn split(
+        &mut self,
+        table: &Table,
+        arena: &mut Arena,
+        hasher: &Hasher,
+        hash: u64,
+        segment: *mut Segment,
+    ) -> usize {
         // SAFETY: live, says the caller.
         let (depth, groups_log2) = unsafe { ((*segment).depth, (*segment).groups_log2) };
         // SAFETY: passed on.
         unsafe { self.gather(hasher, &[segment]) };
-        let halves = [0, 1].map(|_| self.create_segment(depth + 1, groups_log2));
+        let halves = [0, 1].map(|_| self.create_segment(arena, depth + 1, groups_log2));
         let bit = 63 - SUBTABLE_BITS - depth;
         for &(hash, node) in &self.scratch {
             // SAFETY: fresh, and as large as what they share.
@@ -482,12 +506,19 @@ impl TableWriter {
     }
 
     /// After a removal: merges two sparse halves, or gives a sparse lone segment fewer slots.
-    unsafe fn shrink(&mut self, table: &Table, hasher: &Hasher, hash: u64, segment: *mut Segment) {
+    unsafe fn shrink(
+        &mut self,
+        table: &Table,
+        arena: &mut Arena,
+        hasher: &Hasher,
+        hash: u64,
+        segment: *mut Segment,
+    ) {
         // SAFETY: live, says the caller.
         let (depth, groups_log2, live) =
             unsafe { ((*segment).depth, (*segment).groups_log2, (*segment).counts.get().live as usize) };
         let slots = GROUP_SLOTS << groups_log2;
-        if live >= slots / 4 {
+        if live >= (slots / 4).max(1) {
             return;
         }
         let moved = if depth == 0 {
@@ -495,7 +526,7 @@ impl TableWriter {
                 return;
             }
             // SAFETY: passed on.
-            unsafe { self.rebuild(table, hasher, hash, &[segment], depth, groups_log2 - 1) }
+            unsafe { self.rebuild(table, arena, hasher, hash, &[segment], (depth, groups_log2 - 1)) }
         } else {
             let sibling_hash = hash ^ 1 << (64 - SUBTABLE_BITS - depth);
             // SAFETY: the caller is the writer.
@@ -509,7 +540,14 @@ impl TableWriter {
             }
             // SAFETY: passed on; both halves are live.
             let moved = unsafe {
-                self.rebuild(table, hasher, hash, &[segment, sibling], depth - 1, SEGMENT_GROUPS_LOG2)
+                self.rebuild(
+                    table,
+                    arena,
+                    hasher,
+                    hash,
+                    &[segment, sibling],
+                    (depth - 1, SEGMENT_GROUPS_LOG2),
+                )
             };
             self.shrink_directory(table, hash);
             moved
@@ -530,7 +568,12 @@ impl TableWriter {
             // filled.
             unsafe {
                 let word = tagged(segment, groups_log2 as u16);
-                (*directory.add(index)).segment.store(word, Ordering::Release);
+                let order = if cfg!(inmem_mutant = "relaxed_segment") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                };
+                (*directory.add(index)).segment.store(word, order);
             }
         }
     }
@@ -567,14 +610,14 @@ impl TableWriter {
         }
     }
 
-    fn create_segment(&mut self, depth: u32, groups_log2: u32) -> *mut Segment {
-        self.bytes += segment_layout(groups_log2).size();
-        Segment::create(depth, groups_log2)
+    fn create_segment(&mut self, arena: &mut Arena, depth: u32, groups_log2: u32) -> *mut Segment {
+        self.bytes += segment_bytes(groups_log2);
+        Segment::create(arena, depth, groups_log2)
     }
 
     fn retire_segment(&mut self, segment: *mut Segment) {
         // SAFETY: still allocated; the writer reads what never changes.
-        self.bytes -= segment_layout(unsafe { (*segment).groups_log2 }).size();
+        self.bytes -= segment_bytes(unsafe { (*segment).groups_log2 });
         self.retired.push(Retired::Segment(segment));
     }
 }
@@ -584,10 +627,10 @@ impl Retired {
     ///
     /// # Safety
     /// No reader can be standing on it.
-    pub(super) unsafe fn free(self) {
+    pub(super) unsafe fn free(self, arena: &mut Arena) {
         match self {
             // SAFETY: unreachable, says the caller.
-            Self::Segment(segment) => unsafe { Segment::destroy(segment) },
+            Self::Segment(segment) => unsafe { Segment::destroy(arena, segment) },
             // SAFETY: as above; made by `create_directory` with this layout.
             Self::Directory(directory, depth) => unsafe {
                 for index in 0..1 << depth {
@@ -602,24 +645,13 @@ impl Retired {
 }
 
 impl Drop for Table {
+    /// Frees the directories; the segments are the arena's.
     fn drop(&mut self) {
         if cfg!(inmem_loom) {
             return;
         }
         for directory in &self.directories {
             let (directory, depth) = untagged(directory.load(Ordering::Relaxed));
-            let mut previous = ptr::null_mut();
-            for index in 0..1 << depth {
-                // SAFETY: nobody is left to use the table. A segment's places are next to each other, so each is freed
-                // once.
-                unsafe {
-                    let (segment, _) = untagged((*directory.add(index)).segment.load(Ordering::Relaxed));
-                    if segment != previous {
-                        Segment::destroy(segment);
-                        previous = segment;
-                    }
-                }
-            }
             // SAFETY: made by `create_directory` with this layout.
             unsafe { dealloc(directory.cast(), directory_layout(u32::from(depth))) };
         }

@@ -131,9 +131,9 @@ pub struct IndexStats {
     pub keys: usize,
     /// Versions in memory.
     pub versions: usize,
-    /// Bytes of slabs for versions and keys; they are reused, and given back when the index is dropped.
+    /// Bytes of slabs for versions, keys and table; they are reused, and given back when the index is dropped.
     pub slab_bytes: usize,
-    /// Bytes of the table's segments and directories.
+    /// Bytes of the table's segments, which are part of the slabs, and directories.
     pub table_bytes: usize,
     /// Bytes of the order.
     pub order_bytes: usize,
@@ -179,9 +179,10 @@ impl IndexWriter {
     /// An empty index.
     #[must_use]
     pub fn new(config: IndexConfig) -> Self {
+        let mut arena = Arena::new();
         Self {
-            shared: Arc::new(Shared::new(config.hash_seed)),
-            arena: Some(Arena::new()),
+            shared: Arc::new(Shared::new(config.hash_seed, &mut arena)),
+            arena: Some(arena),
             table: TableWriter::new(),
             order: Order::new(),
             reclaim: Reclaim::new(config.snapshot_bytes_limit),
@@ -250,6 +251,21 @@ impl IndexWriter {
         expires_at: Option<Timestamp>,
         value: Option<Value>,
     ) -> bool {
+        self.install_over(key, version, timestamp, expires_at, value, |_| {})
+    }
+
+    /// As [`IndexWriter::install`], and shows the version that is superseded, if there is one: the key is looked up once
+    /// for both.
+    #[inline]
+    pub fn install_over(
+        &mut self,
+        key: &HashedKey<'_>,
+        version: Version,
+        timestamp: Timestamp,
+        expires_at: Option<Timestamp>,
+        value: Option<Value>,
+        superseded: impl FnOnce(NodeView<'_>),
+    ) -> bool {
         let found = self.find(key);
         if found.is_none() && value.is_none() {
             return false;
@@ -274,6 +290,8 @@ impl IndexWriter {
         // SAFETY: linked.
         let newest = unsafe { (*found.node).read(|body| body.version) };
         assert!(newest < version.0, "version {} of a key that has version {newest} already", version.0);
+        // SAFETY: linked, and not freed while `self` is borrowed.
+        superseded(NodeView::new(unsafe { (*found.node).read(|body| &*ptr::from_ref(body)) }));
         // SAFETY: the node is ours alone until it is linked. The links are Relaxed: the table's Release comes after them.
         unsafe {
             (*node).write(|body| {
@@ -297,7 +315,7 @@ impl IndexWriter {
             (*node).write(|body| *body = new);
             (*node).prev.store(ptr::null_mut(), Ordering::Relaxed);
         }
-        self.table.insert(&self.shared.table, &self.shared.hasher, key.hash, node);
+        self.table.insert(&self.shared.table, arena, &self.shared.hasher, key.hash, node);
         self.retire_table_parts();
         // SAFETY: the entry stays live until `unlink` takes it out.
         unsafe { self.order.insert(&key.key, entry) };
@@ -327,19 +345,25 @@ impl IndexWriter {
         Version(self.shared.epoch.committed())
     }
 
-    /// Collects if enough has been published since the last time. To be called once a turn.
+    /// Frees a little of what nobody can see any more, and looks at who reads what if enough has been published since the
+    /// last time. To be called after every commit, or at least once a turn.
     #[inline]
     pub fn maintain(&mut self) {
+        self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
         if self.commits_since_collect >= COLLECT_INTERVAL_COMMITS {
-            self.collect();
+            self.collect_some(true);
         }
     }
 
     /// Frees what nobody can see any more, in a bounded number of steps.
     pub fn collect(&mut self) {
+        self.collect_some(false);
+    }
+
+    fn collect_some(&mut self, lazy: bool) {
         self.commits_since_collect = 0;
         let arena = self.arena.as_mut().expect("taken by drop only");
-        self.reclaim.collect(&self.shared.epoch, arena);
+        self.reclaim.collect(&self.shared.epoch, arena, lazy);
         while let Some(entry) = self.reclaim.unlink.pop() {
             self.unlink(entry);
         }
@@ -354,7 +378,8 @@ impl IndexWriter {
         let found = self.find(&hashed);
         debug_assert!(found.is_some_and(|found| found.entry == entry), "a linked entry is in the table");
         let Some(found) = found else { return };
-        self.table.remove(&self.shared.table, &self.shared.hasher, hashed.hash, &found);
+        let arena = self.arena.as_mut().expect("taken by drop only");
+        self.table.remove(&self.shared.table, arena, &self.shared.hasher, hashed.hash, &found);
         self.order.remove(&key, entry);
         self.reclaim.bury(entry, self.shared.epoch.committed());
         self.keys -= 1;
@@ -437,7 +462,7 @@ impl IndexWriter {
         IndexStats {
             keys: self.keys,
             versions: arena.live_nodes,
-            slab_bytes: arena.mapped_bytes,
+            slab_bytes: arena.bytes(),
             table_bytes: self.table.bytes,
             order_bytes: self.order.bytes(),
             held_bytes: self.reclaim.held_bytes,

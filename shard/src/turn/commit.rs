@@ -48,6 +48,18 @@ pub(crate) enum Next {
     Wait(u64),
 }
 
+/// Who is to lead when more commits wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    /// A waiting thread; if there is none, the home thread.
+    WaiterOrHome,
+    /// The home thread.
+    Home,
+    /// A waiting thread; if there is none, the leader itself, since there is no home thread: those who wait for a slot
+    /// may be parked.
+    WaiterOrSelf,
+}
+
 /// What the end of a sync asks of the leader.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -181,16 +193,17 @@ impl GroupCommit {
     }
 
     /// By the leader, outside the turn: whom to wake, and who leads on.
-    pub(crate) fn end_lead(&self, go_on: bool, prefer_home: bool) -> Ended {
+    pub(crate) fn end_lead(&self, go_on: bool, successor: Successor) -> Ended {
         let mut books = self.books();
         let more = self.has_unsynced();
-        let lead_on = more && go_on;
-        books.leading = lead_on;
         let durable = self.durable();
         let failed = self.has_failed();
         let mut wakes = Wakes::new();
-        let mut leaderless = more && !lead_on;
-        if leaderless && !prefer_home {
+        let mut leaderless = more && !go_on;
+        if cfg!(inmem_mutant = "turn_lead_without_successor") {
+            leaderless = false;
+        }
+        if leaderless && successor != Successor::Home {
             // First, so that the disk is idle for as short as can be. It stays registered: it may find that another
             // thread was quicker to lead.
             let next = books
@@ -202,6 +215,9 @@ impl GroupCommit {
                 leaderless = false;
             }
         }
+        let lead_on = more && (go_on || (leaderless && successor == Successor::WaiterOrSelf));
+        leaderless &= !lead_on;
+        books.leading = lead_on;
         books.waiting.retain_mut(|entry| {
             // The closer waits for leadership itself.
             let closer = entry.ticket.0 == u64::MAX && !lead_on;

@@ -10,6 +10,7 @@ use super::spin::Spin;
 use super::stats::{Counters, add};
 use super::{Core, Execution, Maintenance, SyncJob};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, park, park_timeout};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,9 @@ impl HomeLink {
     /// Ends the thread and waits for it.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.notified.store(true, Ordering::Release);
+        // A read-modify-write, as in the thread's loops: either the thread's next one sees `stop`, or it came before
+        // this, and then the thread is in its place to be woken.
+        self.notified.swap(true, Ordering::AcqRel);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
@@ -87,10 +90,13 @@ pub(crate) fn start<C: Core>(
         }
         let _ = shard.home.thread.set(current());
         let mut home = Home { inner: &shard, next_maintain: Some(Instant::now()), next_sync: None };
-        match shard.execution {
+        // A panic has poisoned the shard, or was in a job; someone has to go on refusing what arrives.
+        while catch_unwind(AssertUnwindSafe(|| match shard.execution {
             Execution::Inline => home.run_inline(),
             Execution::Pinned => home.run_pinned(),
-        }
+        }))
+        .is_err()
+        {}
     };
     #[cfg(not(inmem_loom))]
     let handle = std::thread::Builder::new().name(name).spawn(run)?;
@@ -124,7 +130,7 @@ impl<C: Core> Home<'_, C> {
             }
             self.run_leftovers();
             while inner.commit.is_leaderless() && inner.commit.try_lead() {
-                while inner.lead(!inner.home.is_stopping()) {
+                while inner.lead_once(!inner.home.is_stopping()) {
                     self.run_leftovers();
                 }
             }
@@ -133,7 +139,7 @@ impl<C: Core> Home<'_, C> {
             }
             if is_due(self.next_sync) {
                 if inner.commit.try_lead() {
-                    inner.lead(false);
+                    inner.lead();
                 }
                 self.schedule_sync();
             }
@@ -185,7 +191,7 @@ impl<C: Core> Home<'_, C> {
             }
         };
         if wants_sync && self.inner.commit.try_lead() {
-            self.inner.lead(false);
+            self.inner.lead();
             self.schedule_sync();
         }
     }
@@ -219,7 +225,7 @@ impl<C: Core> Home<'_, C> {
                     break;
                 }
             }
-            inner.home.notified.store(false, Ordering::Release);
+            inner.home.notified.swap(false, Ordering::AcqRel);
             // What was announced since the last drain is run before the turn is free; after that, whoever announces
             // first wakes this thread.
             let _ = turn.finish();

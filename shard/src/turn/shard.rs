@@ -1,6 +1,6 @@
 //! The handle to a shard: how commands get in and answers out.
 
-use super::commit::{GroupCommit, Next};
+use super::commit::{GroupCommit, Next, Successor};
 use super::hold::{Answer, Envelope, Holder, State, Turn, in_turn, wake_all};
 use super::home::{self, HomeLink};
 use super::inbox::{Full, Inbox};
@@ -240,7 +240,7 @@ impl<C: Core> Shard<C> {
         if !self.inner.lead_blocking() {
             return Err(CallError::Closed);
         }
-        self.inner.lead(false);
+        self.inner.lead();
         if self.inner.commit.has_failed() { Err(CallError::OutcomeUnknown) } else { Ok(()) }
     }
 
@@ -257,7 +257,7 @@ impl<C: Core> Shard<C> {
             job();
         }
         if self.inner.commit.try_lead() {
-            self.inner.lead(false);
+            self.inner.lead();
         }
         maintenance
     }
@@ -328,7 +328,7 @@ impl<C: Core> Inner<C> {
         if by_home && self.background {
             self.home.notify(&self.counters);
         } else if !self.background && self.commit.try_lead() {
-            self.lead(false);
+            self.lead();
         }
     }
 
@@ -405,6 +405,7 @@ impl<C: Core> Inner<C> {
                 }
                 // Otherwise another thread took the turn after the announcement, and drains before it lets go.
             }
+            Announced::Closed if cfg!(inmem_mutant = "turn_close_strands") => {}
             Announced::Closed => {
                 drop(self.closing.lock().unwrap_or_else(|broken| broken.into_inner()));
                 self.refuse_leftovers();
@@ -438,7 +439,7 @@ impl<C: Core> Inner<C> {
                     continue;
                 }
                 if self.commit.is_leaderless() && self.commit.try_lead() {
-                    self.lead(false);
+                    self.lead();
                     continue;
                 }
             }
@@ -482,7 +483,7 @@ impl<C: Core> Inner<C> {
                 Next::Over(over) => return over,
                 Next::Lead => {
                     entry = None;
-                    self.lead(false);
+                    self.lead();
                 }
                 Next::Wait(number) => {
                     entry = Some(number);
@@ -524,8 +525,13 @@ impl<C: Core> Inner<C> {
         }
     }
 
-    /// One sync, by its leader. `go_on`: stays the leader if more waits, which is returned.
-    pub(crate) fn lead(&self, go_on: bool) -> bool {
+    /// Leads: one sync, and more if nobody can be found to follow.
+    pub(crate) fn lead(&self) {
+        while self.lead_once(false) {}
+    }
+
+    /// One sync, by its leader. `go_on`: stays the leader if more waits. Returns whether it has to lead on.
+    pub(crate) fn lead_once(&self, go_on: bool) -> bool {
         let mut guard = LeadGuard { inner: self, done: false };
         if let Some(mut turn) = self.enter_blocking(Holder::Caller) {
             let job = turn.begin_sync();
@@ -549,7 +555,12 @@ impl<C: Core> Inner<C> {
     }
 
     pub(crate) fn end_lead(&self, go_on: bool) -> bool {
-        let ended = self.commit.end_lead(go_on, self.handover == Handover::Home && self.background);
+        let successor = match self.handover {
+            _ if !self.background => Successor::WaiterOrSelf,
+            Handover::Home => Successor::Home,
+            Handover::Waiter => Successor::WaiterOrHome,
+        };
+        let ended = self.commit.end_lead(go_on, successor);
         if ended.leaderless {
             self.home.notify(&self.counters);
         }

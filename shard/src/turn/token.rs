@@ -186,11 +186,25 @@ impl Token {
     }
 
     #[cold]
-    fn try_release_from(&self, word: u32) -> Release {
-        if word & QUEUED != 0 && !cfg!(inmem_mutant = "turn_release_without_recheck") {
-            return Release::Queued;
+    fn try_release_from(&self, mut word: u32) -> Release {
+        loop {
+            if cfg!(inmem_mutant = "turn_release_unconditional") && word & QUEUED == 0 {
+                self.word.fetch_and(!HELD, Ordering::Release);
+                break;
+            }
+            if word & QUEUED != 0 && !cfg!(inmem_mutant = "turn_release_without_recheck") {
+                return Release::Queued;
+            }
+            // From exactly the word that was looked at: with an unconditional clearing of HELD, a command announced
+            // just now would count on a holder that does not look again.
+            match self.word.compare_exchange(word, word & !HELD, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
         }
-        self.leave();
+        if word & TAKERS != 0 {
+            self.wake_taker();
+        }
         Release::Done
     }
 

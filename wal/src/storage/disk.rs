@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::mapped::MappedFile;
+use super::mapped::{MappedFile, Region};
 use super::{File, Mapped, OpenMode, Storage};
 
 /// The operating system's file system.
@@ -14,7 +14,11 @@ use super::{File, Mapped, OpenMode, Storage};
 pub struct DiskStorage;
 
 #[derive(Debug)]
-struct DiskFile(fs::File);
+struct DiskFile {
+    file: fs::File,
+    /// The mapping, once there is one: syncs of a range go through it.
+    region: OnceLock<Arc<Region>>,
+}
 
 impl Storage for DiskStorage {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -59,7 +63,7 @@ impl Storage for DiskStorage {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(DiskFile(options.open(path)?)))
+        Ok(Arc::new(DiskFile { file: options.open(path)?, region: OnceLock::new() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -78,7 +82,7 @@ impl Storage for DiskStorage {
 impl File for DiskFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.0.read_at(buf, offset) {
+            match self.file.read_at(buf, offset) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -86,22 +90,37 @@ impl File for DiskFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    fn sync_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        match self.region.get().and_then(|region| region.sync(offset, bytes)) {
+            Some(result) => result,
+            None => self.sync_data(),
+        }
+    }
+
+    fn prefault(&self, offset: u64, bytes: u64) {
+        if let Some(region) = self.region.get() {
+            region.prefault(offset, bytes);
+        }
     }
 
     fn map(&self, len: u64) -> io::Result<Box<dyn Mapped>> {
-        Ok(Box::new(MappedFile::new(&self.0, len)?))
+        let region = Arc::new(Region::new(&self.file, len)?);
+        let _ = self.region.set(region.clone());
+        Ok(Box::new(MappedFile::new(region)))
     }
 }

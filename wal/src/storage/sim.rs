@@ -153,8 +153,10 @@ impl Inode {
         self.data.resize(len as usize, 0);
     }
 
-    fn sync(&mut self) {
-        self.dirty.clear();
+    /// Only what was asked for: whoever names too short a range finds out.
+    fn sync(&mut self, offset: u64, bytes: u64) {
+        let sectors = offset / SECTOR_BYTES..offset.saturating_add(bytes).div_ceil(SECTOR_BYTES);
+        self.dirty.retain(|sector, _| !sectors.contains(sector));
         self.synced_len = self.data.len() as u64;
     }
 
@@ -588,10 +590,14 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.sync_range(0, u64::MAX)
+    }
+
+    fn sync_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        match disk.enter(OpKind::Sync, &self.path, 0, 0)? {
+        match disk.enter(OpKind::Sync, &self.path, offset, bytes)? {
             None => {
-                disk.inodes[self.inode].sync();
+                disk.inodes[self.inode].sync(offset, bytes);
                 Ok(())
             }
             Some(fault) => {

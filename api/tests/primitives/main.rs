@@ -1,0 +1,12 @@
+//! The primitives, one behaviour a file, in every mode where the mode must not matter.
+
+mod cells_change_by_their_version;
+mod events_keep_their_order;
+mod modes;
+mod random_operations;
+mod runs_are_found;
+mod spans_are_found;
+mod spans_make_a_tree;
+mod the_chain_shows_what_was_changed;
+mod transactions_are_all_or_nothing;
+mod watches_tell_of_changes;

@@ -1,0 +1,56 @@
+//! Databases of every mode, for tests of what must not depend on the mode.
+
+use in_mem::{Database, Durability, Execution};
+
+/// A way to run a database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// `None`: in memory only.
+    pub(crate) durability: Option<Durability>,
+    pub(crate) execution: Execution,
+}
+
+impl Setup {
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for durability in [None, Some(Durability::buffered()), Some(Durability::Strict)] {
+            for execution in [Execution::Inline, Execution::Pinned] {
+                all.push(Self { durability, execution });
+            }
+        }
+        all
+    }
+
+    pub(crate) fn is_durable(self) -> bool {
+        self.durability.is_some()
+    }
+
+    pub(crate) fn open(self, dir: &std::path::Path) -> Database {
+        let builder = Database::builder().shards(2).execution(self.execution).segment_bytes(1 << 20);
+        match self.durability {
+            None => builder.durability(Durability::InMemory).open(),
+            Some(durability) => builder.path(dir).durability(durability).open(),
+        }
+        .expect("opens")
+    }
+}
+
+/// Runs a test in every mode; it gets the database, and what opens it again where that makes sense.
+pub(crate) fn in_every_mode(test: impl Fn(Database, &dyn Fn(Database) -> Database)) {
+    for setup in Setup::all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let reopen = |db: Database| {
+            if !setup.is_durable() {
+                return db;
+            }
+            db.close().expect("closes");
+            setup.open(dir.path())
+        };
+        test(setup.open(dir.path()), &reopen);
+    }
+}
+
+/// A database in memory.
+pub(crate) fn in_memory() -> Database {
+    Database::builder().durability(Durability::InMemory).shards(1).open().expect("opens")
+}

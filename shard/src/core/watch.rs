@@ -1,0 +1,250 @@
+//! Who is told of committed changes. A watcher is fed when its commit is published; it is never waited for: one that does not
+//! keep up with its buffer is let go, and learns from which version on it has missed something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use hashbrown::HashMap;
+use in_mem_model::{KeyBytes, RunId, Tag, Value, Version};
+use rustc_hash::FxBuildHasher;
+
+use super::ShardCore;
+use super::error::WriteError;
+
+/// The most watchers of one shard.
+pub const MAX_WATCHERS_PER_SHARD: usize = 4_096;
+
+/// A committed change of one key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The key.
+    pub key: KeyBytes,
+    /// What it holds now; `None`: it was deleted.
+    pub value: Option<Value>,
+    /// The version of the commit.
+    pub version: Version,
+}
+
+/// Whom to tell of what.
+#[derive(Debug)]
+pub struct WatchRequest {
+    /// Whose keys.
+    pub run: RunId,
+    /// Of which primitive.
+    pub tag: Tag,
+    /// Keys that start so.
+    pub prefix: KeyBytes,
+    /// Changes after this version; `None`: from now on.
+    pub from: Option<Version>,
+    /// The watcher's end, from [`watch_channel`].
+    pub sender: WatchSender,
+}
+
+/// Why a watcher hears nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// Its buffer was full when this version was committed: what changed from then on was missed.
+    Lagged(Version),
+    /// The run was deleted, or the shard closed.
+    Closed,
+    /// The time is over; the watch goes on.
+    TimedOut,
+    /// Nothing has changed; the watch goes on.
+    Nothing,
+}
+
+/// The shard's end of a watch.
+#[derive(Debug)]
+pub struct WatchSender {
+    changes: Sender<Change>,
+    /// The version missed; 0: none. Shared with the receiver; when that is dropped, this is the only one left.
+    lagged: Arc<AtomicU64>,
+    /// Told that something changed, not what: a full buffer loses nothing then.
+    doorbell: bool,
+}
+
+/// The watcher's end of a watch.
+#[derive(Debug)]
+pub struct WatchReceiver {
+    changes: Receiver<Change>,
+    lagged: Arc<AtomicU64>,
+}
+
+/// A channel for a watch that holds back at most `capacity` changes.
+pub fn watch_channel(capacity: usize) -> (WatchSender, WatchReceiver) {
+    channel(capacity.max(1), false)
+}
+
+/// A channel for a watcher that reads for itself what changed, once it is woken.
+pub fn doorbell_channel() -> (WatchSender, WatchReceiver) {
+    channel(1, true)
+}
+
+fn channel(capacity: usize, doorbell: bool) -> (WatchSender, WatchReceiver) {
+    let (sender, receiver) = bounded(capacity);
+    let lagged = Arc::new(AtomicU64::new(0));
+    (
+        WatchSender { changes: sender, lagged: lagged.clone(), doorbell },
+        WatchReceiver { changes: receiver, lagged },
+    )
+}
+
+impl WatchReceiver {
+    fn ended(&self) -> WatchEnd {
+        // Acquire: pairs with the release in `WatchSender::tell`, so that the end seen is the end meant.
+        match self.lagged.load(Ordering::Acquire) {
+            0 => WatchEnd::Closed,
+            version => WatchEnd::Lagged(Version(version)),
+        }
+    }
+
+    /// The next change, waiting for it at most so long (`None`: for ever).
+    ///
+    /// # Errors
+    /// [`WatchEnd`], once what was held back has been read.
+    pub fn recv(&self, limit: Option<std::time::Duration>) -> Result<Change, WatchEnd> {
+        match limit {
+            None => self.changes.recv().map_err(|_| self.ended()),
+            Some(limit) => self.changes.recv_timeout(limit).map_err(|error| match error {
+                RecvTimeoutError::Timeout => WatchEnd::TimedOut,
+                RecvTimeoutError::Disconnected => self.ended(),
+            }),
+        }
+    }
+
+    /// The next change, if there is one already.
+    ///
+    /// # Errors
+    /// As [`WatchReceiver::recv`].
+    pub fn try_recv(&self) -> Result<Change, WatchEnd> {
+        self.changes.try_recv().map_err(|error| match error {
+            TryRecvError::Empty => WatchEnd::Nothing,
+            TryRecvError::Disconnected => self.ended(),
+        })
+    }
+}
+
+impl WatchSender {
+    /// Tells of a change; says whether the watcher is still to be told.
+    fn tell(&self, change: Change) -> bool {
+        let version = change.version;
+        match self.changes.try_send(change) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) if self.doorbell => true,
+            Err(TrySendError::Full(_)) => {
+                // Release: pairs with the acquire in `WatchReceiver::ended`.
+                self.lagged.store(version.0, Ordering::Release);
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.lagged) == 1
+    }
+}
+
+#[derive(Debug)]
+struct Watcher {
+    tag: Tag,
+    prefix: KeyBytes,
+    sender: WatchSender,
+}
+
+/// The watchers of a shard, and what they are to be told once it is published.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    by_run: HashMap<RunId, Vec<Watcher>, FxBuildHasher>,
+    waiting: Vec<(RunId, Tag, Change)>,
+    count: usize,
+}
+
+impl Watchers {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Remembers a change that is installed, where somebody watches the key.
+    #[cold]
+    pub(crate) fn note(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        user: &[u8],
+        version: Version,
+        value: Option<&Value>,
+    ) {
+        let watched = self
+            .by_run
+            .get(&run)
+            .is_some_and(|all| all.iter().any(|w| w.tag == tag && user.starts_with(&w.prefix)));
+        if watched {
+            let change = Change { key: KeyBytes::new(user), value: value.cloned(), version };
+            self.waiting.push((run, tag, change));
+        }
+    }
+
+    /// Tells of every change up to `version`.
+    #[cold]
+    pub(crate) fn tell(&mut self, version: Version) {
+        let ready = self.waiting.partition_point(|(_, _, change)| change.version <= version);
+        for (run, tag, change) in self.waiting.drain(..ready) {
+            let Some(all) = self.by_run.get_mut(&run) else { continue };
+            let before = all.len();
+            all.retain(|w| {
+                w.tag != tag || !change.key.starts_with(&w.prefix) || w.sender.tell(change.clone())
+            });
+            self.count -= before - all.len();
+            if all.is_empty() {
+                self.by_run.remove(&run);
+            }
+        }
+    }
+
+    pub(crate) fn forget_run(&mut self, run: RunId) {
+        self.count -= self.by_run.remove(&run).map_or(0, |all| all.len());
+    }
+
+    fn add(&mut self, run: RunId, watcher: Watcher) {
+        self.sweep();
+        self.by_run.entry(run).or_default().push(watcher);
+        self.count += 1;
+    }
+
+    /// Forgets those that nobody listens to any more.
+    fn sweep(&mut self) {
+        self.by_run.retain(|_, all| {
+            all.retain(|w| !w.sender.is_alone());
+            !all.is_empty()
+        });
+        self.count = self.by_run.values().map(Vec::len).sum();
+    }
+}
+
+impl ShardCore {
+    /// Tells a watcher of every change from its version on. Gives the version from which on it hears everything.
+    ///
+    /// # Errors
+    /// [`WriteError::UnknownRun`]; [`WriteError::Lagged`] where the run was changed since the version asked for;
+    /// [`WriteError::TooManyWatchers`].
+    pub(super) fn watch(&mut self, request: WatchRequest) -> Result<Version, WriteError> {
+        let WatchRequest { run, tag, prefix, from, sender } = request;
+        let state = self.runs.get(&run).ok_or(WriteError::UnknownRun { run })?;
+        if let Some(from) = from.filter(|from| *from < state.last_version) {
+            return Err(WriteError::Lagged { run, missed: Version(from.0 + 1) });
+        }
+        if self.watchers.count >= MAX_WATCHERS_PER_SHARD {
+            self.watchers.sweep();
+            if self.watchers.count >= MAX_WATCHERS_PER_SHARD {
+                return Err(WriteError::TooManyWatchers { limit: MAX_WATCHERS_PER_SHARD });
+            }
+        }
+        self.watchers.add(run, Watcher { tag, prefix, sender });
+        // What is installed but not published yet, the watcher would have to be told of, and was not noted: the caller
+        // waits until it is visible, so that a read behind the watch sees it.
+        Ok(self.version)
+    }
+}
