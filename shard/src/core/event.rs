@@ -164,6 +164,20 @@ pub fn unpack(
     timestamp: Timestamp,
     value: &Value,
 ) -> Result<Event, DecodeError> {
+    unpack_sharing(sequence, version, timestamp, value, None)
+}
+
+/// As [`unpack`]; an event of the kind given shares it, which saves whoever reads many an allocation each.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_sharing(
+    sequence: u64,
+    version: Version,
+    timestamp: Timestamp,
+    value: &Value,
+    last_kind: Option<&Arc<str>>,
+) -> Result<Event, DecodeError> {
     let (hash, rest) =
         split_stored(value).ok_or_else(|| Cursor::new(&[]).refuse("this is not a stored event"))?;
     let mut cursor = Cursor::new(rest);
@@ -174,7 +188,11 @@ pub fn unpack(
         None
     };
     let flags = cursor.u8()?;
-    let kind = utf8(&mut cursor)?;
+    let kind = cursor.str()?;
+    let kind = match last_kind {
+        Some(last) if **last == *kind => last.clone(),
+        _ => Arc::from(kind),
+    };
     let stream = if flags & HAS_STREAM == 0 { None } else { Some((utf8(&mut cursor)?, place.unwrap_or(0))) };
     let occurred_at =
         if flags & HAS_TIME == 0 { None } else { Some(Timestamp(i64::from_le_bytes(cursor.array::<8>()?))) };
