@@ -31,6 +31,9 @@ const ROWS_A_PAGE: usize = 512;
 /// The directory, inside a shard's, that keeps the log which checkpoints cover.
 const ARCHIVE: &str = "archive";
 
+/// Takes one item of a checkpoint: whose it is, and its bytes.
+pub(crate) type Push<'a> = &'a mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>;
+
 /// A checkpoint that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointStats {
@@ -114,11 +117,7 @@ impl<'s> Held<'s> {
     }
 
     /// Tells everything of that moment: entries, then what is said of runs. `push` gets whose it is, and the item's bytes.
-    pub(crate) fn write(
-        &self,
-        stopping: &AtomicBool,
-        push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>,
-    ) -> Result<(), Error> {
+    pub(crate) fn write(&self, stopping: &AtomicBool, push: Push<'_>) -> Result<(), Error> {
         let failed = |reason: String| Error::Checkpoint { shard: self.shard, reason };
         write_rows(&self.pin, stopping, push).map_err(|stop| match stop {
             Stop::Asked => Error::Closed,
@@ -164,11 +163,7 @@ pub(crate) enum Stop {
 }
 
 /// Tells every entry that a pin shows.
-pub(crate) fn write_rows(
-    pin: &Pin,
-    stopping: &AtomicBool,
-    push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>,
-) -> Result<(), Stop> {
+pub(crate) fn write_rows(pin: &Pin, stopping: &AtomicBool, push: Push<'_>) -> Result<(), Stop> {
     let mut scratch = Vec::new();
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {
