@@ -35,8 +35,11 @@ fn fill(db: &Database, runs: usize) {
     }
 }
 
+/// A run with its keys and its events.
+type Told = (RunInfo, Vec<(String, Value)>, Vec<(u64, Value)>);
+
 /// Everything that a database tells of its runs.
-fn all(db: &Database) -> Vec<(RunInfo, Vec<(String, Value)>, Vec<(u64, Value)>)> {
+fn all(db: &Database) -> Vec<Told> {
     let runs = db.runs().with_memories().list().expect("lists");
     let mut all: Vec<_> = runs
         .into_iter()
