@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use in_mem_model::{KeyBytes, RunId, Timestamp, Version};
+use in_mem_model::{KeyBytes, Timestamp, Version};
 use in_mem_shard::core::{RunMark, ShardCore};
-use in_mem_wal::{LogError, Storage};
+use in_mem_wal::Storage;
 
 use super::directory::Directory;
 use super::recovery::{Recovered, recover_generation};
-use crate::checkpoint::{FORKS_A_PAGE, Stop, shared_entries, write_rows};
+use crate::checkpoint::{FORKS_A_PAGE, Push, Stop, shared_entries, write_rows};
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::image::ImageWriter;
@@ -52,11 +52,7 @@ pub(super) fn reshard(
 }
 
 /// Tells everything that a core holds, which nobody else uses. Gives the number of runs.
-pub(crate) fn write_core(
-    core: &mut ShardCore,
-    shard: usize,
-    push: &mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>,
-) -> Result<u64, OpenError> {
+pub(crate) fn write_core(core: &mut ShardCore, shard: usize, push: &mut Push<'_>) -> Result<u64, OpenError> {
     let failed = |reason: String| OpenError::Thread { shard, reason };
     let pin = core.index_mut().reader().pin().map_err(|error| failed(error.to_string()))?;
     write_rows(&pin, &AtomicBool::new(false), push).map_err(|stop| match stop {
