@@ -116,6 +116,12 @@ impl Builder {
         self
     }
 
+    /// What every choice that would be random is taken from instead: for the simulator.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.hash_seed = Some(seed);
+        self
+    }
+
     /// Whether the engine has threads of its own. Without them, [`Database::step`] does their work: for the simulator.
     pub fn background(mut self, threads: bool) -> Self {
         self.config.background = threads;

@@ -37,9 +37,9 @@ impl Scale {
             keys: 100_000,
             many_keys: 1_000_000,
             growth_keys: 4_000_000,
-            // Many short rounds: most of them are over before the machine turns to something else.
-            rounds: 161,
-            operations: 5_000,
+            // Long enough for a round to work in its own cache, and not in what the one before it left.
+            rounds: 25,
+            operations: 50_000,
             long_rounds: 9,
             thread_operations: 200_000,
             timed_operations: 200_000,

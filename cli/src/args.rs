@@ -121,6 +121,20 @@ pub enum Command {
     #[command(after_help = "Examples:\n  in-mem stats\n  in-mem stats --kinds\n  \
                             in-mem stats --db /var/lib/agent/db --json")]
     Stats(StatsArgs),
+    /// Read every byte of a database that nobody has open, and say whether it is sound.
+    #[command(after_help = "Examples:\n  in-mem check\n  in-mem check --db ./copy --json\n\n\
+                            Changes nothing. Exits with 1 if anything that counts cannot be read.")]
+    Check,
+    /// Save what can be read of a damaged database into a new one.
+    #[command(after_help = "Examples:\n  in-mem salvage ./in-mem-data ./saved\n\n\
+                            FROM stays as it is. What is lost is listed.")]
+    Salvage(SalvageArgs),
+    /// Copy the database, as it is at one moment, into a new one.
+    #[command(
+        after_help = "Examples:\n  in-mem backup ./copy\n  in-mem backup ./copy --db /var/lib/agent/db\n\n\
+                            The copy is a database of its own: open it, or check it, with --db."
+    )]
+    Backup(BackupArgs),
     /// The demo's agent, in the process that is killed.
     #[command(
         hide = true,
@@ -246,6 +260,22 @@ pub struct StatsArgs {
     /// Count the events by their type, too; this reads all of them.
     #[arg(long)]
     pub kinds: bool,
+}
+
+/// `salvage`
+#[derive(Clone, Debug, Args)]
+pub struct SalvageArgs {
+    /// The damaged database's directory.
+    pub from: PathBuf,
+    /// The new one's: empty, or not there yet.
+    pub to: PathBuf,
+}
+
+/// `backup`
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The copy's directory: empty, or not there yet.
+    pub to: PathBuf,
 }
 
 /// `demo-agent`

@@ -5,10 +5,10 @@ mod common;
 use std::{collections::BTreeMap, fs, path::Path};
 
 use common::{data, fails, json_lines, ok, on, text};
-use in_mem::{Database, RunStatus};
+use in_mem::{Database, RunStatus, SpanStatus};
 use in_mem_cli::{
     commands::run_id,
-    import::{Format, ImportedRun, read_all},
+    import::{Format, ImportedRun, SpanStatus as SourceStatus, read_all},
 };
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn held(db: &Path) -> Held {
         let events: Vec<_> = run.events().iter().map(|e| e.expect("sound")).collect();
         assert_eq!(info.events.entries, events.len() as u64);
         assert_eq!(run.events().len().expect("counts"), events.len() as u64);
-        assert_eq!(info.kv.entries, run.kv().count("").expect("counts") as u64);
+        assert_eq!(info.kv.entries, run.kv().count("").expect("counts"));
         assert!(run.events().verify_chain().expect("checks").is_intact());
         held.spans += run.traces().query().count().expect("counts");
         assert!(info.meta.status.is_ended(), "{}: nobody works on a recorded run", info.meta.name);
@@ -79,6 +79,14 @@ fn check_whole(db: &Path, runs: &[ImportedRun]) {
             );
             assert_eq!(source.start.unwrap_or(head.start.0), head.start.0, "times are kept");
             assert_eq!(source.end.or(head.end.map(|t| t.0)), head.end.map(|t| t.0));
+            let said = match &source.status {
+                SourceStatus::Ok => SpanStatus::Ok,
+                SourceStatus::Failed(_) => SpanStatus::Failed,
+                SourceStatus::Unset => SpanStatus::Unset,
+            };
+            assert_eq!(head.status, said, "nothing is ok that nobody said was");
+            let open = source.start.is_some() && source.end.is_none() && source.duration.is_none();
+            assert_eq!(head.end.is_none(), open);
             if let (Some(took), Some(end)) = (source.duration, head.end) {
                 assert_eq!(end.0 - head.start.0, took);
             }

@@ -10,6 +10,7 @@ use in_mem_shard::turn::{
 };
 use std::fs::File;
 use std::hint::black_box;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,14 +135,14 @@ fn median_rate(figures: impl Iterator<Item = f64>) -> f64 {
 const ROUNDS: u64 = 101;
 
 /// Nanoseconds for one of `count` operations.
-fn per_op(count: u64, mut round: impl FnMut(u64)) -> f64 {
+fn per_op(count: u64, mut round: impl FnMut(Range<u64>)) -> f64 {
     let count = count / ROUNDS;
-    round(count);
+    round(0..count);
     median(
         (0..ROUNDS)
-            .map(|_| {
+            .map(|number| {
                 let start = Instant::now();
-                round(count);
+                round(number * count..(number + 1) * count);
                 start.elapsed().as_nanos() as f64 / count as f64
             })
             .collect(),
@@ -154,9 +155,9 @@ fn shard(execution: Execution, handover: Handover, file: Option<Arc<File>>) -> A
 }
 
 /// One thread, `window` puts on their way.
-fn pipelined(shard: &Shard<Map>, count: u64, window: usize) {
+fn pipelined(shard: &Shard<Map>, numbers: Range<u64>, window: usize) {
     let mut pending = std::collections::VecDeque::with_capacity(window);
-    for number in 0..count {
+    for number in numbers {
         if pending.len() == window {
             let first: in_mem_shard::turn::Pending<Map> = pending.pop_front().expect("a full window");
             black_box(first.wait().expect("a put"));
@@ -204,42 +205,42 @@ fn main() {
 
 fn memory() {
     let mut bare = Map::new(None);
-    let base = per_op(200_000, |count| {
-        for number in 0..count {
+    let base = per_op(200_000, |numbers| {
+        for number in numbers {
             black_box(bare.put(&put(number)));
         }
     });
     println!("bare put                              {base:8.0} ns");
 
     let inline = shard(Execution::Inline, Handover::Waiter, None);
-    let empty = per_op(1_000_000, |count| {
-        for _ in 0..count {
+    let empty = per_op(1_000_000, |numbers| {
+        for _ in numbers {
             let _ = black_box(inline.try_inline(|map| map.lsn));
         }
     });
     println!("Inline, empty try_inline              {empty:8.1} ns");
-    let borrowed = per_op(200_000, |count| {
-        for number in 0..count {
+    let borrowed = per_op(200_000, |numbers| {
+        for number in numbers {
             let _ = black_box(inline.try_inline(|map| map.put(&put(number))));
         }
     });
     println!("Inline, try_inline put                {borrowed:8.0} ns   {:.2} x bare", borrowed / base);
-    let blocking = per_op(200_000, |count| {
-        for number in 0..count {
+    let blocking = per_op(200_000, |numbers| {
+        for number in numbers {
             black_box(inline.call(put(number), None).expect("a put"));
         }
     });
     println!("Inline, blocking put                  {blocking:8.0} ns   {:.2} x bare", blocking / base);
 
     let pinned = shard(Execution::Pinned, Handover::Waiter, None);
-    let hop = per_op(50_000, |count| {
-        for number in 0..count {
+    let hop = per_op(50_000, |numbers| {
+        for number in numbers {
             black_box(pinned.call(put(number), None).expect("a put"));
         }
     });
     println!("Pinned, blocking put                  {hop:8.0} ns");
     for window in [32, 256] {
-        let flow = per_op(200_000, |count| pipelined(&pinned, count, window));
+        let flow = per_op(200_000, |numbers| pipelined(&pinned, numbers, window));
         println!(
             "Pinned, {window:3} in flight                 {flow:8.0} ns   {:.2} x Pinned blocking rate (>= 2), {:.2} x Inline blocking rate (>= 1)",
             hop / flow,
@@ -290,8 +291,8 @@ fn durable() {
 
     let record = [7; RECORD_BYTES];
     let bare = || {
-        per_op(10 * ROUNDS, |count| {
-            for number in 0..count {
+        per_op(10 * ROUNDS, |numbers| {
+            for number in numbers {
                 file.write_all_at(&record, number * RECORD_BYTES as u64).expect("a write");
                 file.sync_data().expect("a sync");
             }
@@ -306,8 +307,8 @@ fn durable() {
     ] {
         let shard = shard(execution, handover, Some(Arc::clone(&file)));
         let base = bare();
-        let one = per_op(10 * ROUNDS, |count| {
-            for number in 0..count {
+        let one = per_op(10 * ROUNDS, |numbers| {
+            for number in numbers {
                 black_box(shard.call(put(number), None).expect("a put"));
             }
         });
@@ -329,7 +330,7 @@ fn durable() {
             4
         };
         let flow: fn(&Shard<Map>) -> u64 = |shard| {
-            pipelined(shard, 2_000, 32);
+            pipelined(shard, 0..2_000, 32);
             2_000
         };
         for (what, threads, work) in [

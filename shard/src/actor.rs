@@ -81,7 +81,13 @@ impl Actor {
     #[inline]
     pub fn ticket(&self) -> Ticket {
         let version = self.core.version();
-        if self.core.published() < version { Ticket(version.0) } else { Ticket::NOW }
+        if self.core.published() == version
+            || self.core.log().wal().is_some_and(|log| log.poisoned().is_some())
+        {
+            // A log that failed takes no commit: what is answered now is of what was published before.
+            return Ticket::NOW;
+        }
+        Ticket(version.0)
     }
 
     /// See [`ShardCore::put`].
@@ -195,7 +201,10 @@ impl turn::Core for Actor {
     fn finish_sync(&mut self, job: SyncJob) -> Result<Ticket, SyncFailed> {
         let through = self.syncing.take().unwrap_or_default();
         if let Some(log) = self.core.log_mut().wal_mut() {
-            log.finish_sync(job).map_err(|_| SyncFailed)?;
+            if log.finish_sync(job).is_err() {
+                self.core.fall_back();
+                return Err(SyncFailed);
+            }
         }
         if self.core.log().waits_for_disk() {
             self.core.publish(through);

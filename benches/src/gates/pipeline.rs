@@ -17,7 +17,7 @@ pub(super) fn measure(scale: &Scale) -> Figures {
     let keys = crate::subject::keys(scale.keys);
     let (inline, pinned) = (in_memory(Execution::Inline, 1)?, in_memory(Execution::Pinned, 1)?);
     let (inline_run, pinned_run) = (filled(&inline, &keys)?, filled(&pinned, &keys)?);
-    let mut random: [fastrand::Rng; 3] = std::array::from_fn(|_| fastrand::Rng::with_seed(1));
+    let mut random = [1, 2, 3].map(fastrand::Rng::with_seed);
     let [pipelined_random, pinned_random, inline_random] = &mut random;
     let [pipelined, blocking, here] = interleaved(
         scale.long_rounds,

@@ -15,7 +15,7 @@ pub(super) fn measure(scale: &Scale) -> Figures {
     let db = in_memory(Execution::Inline, 1)?;
     let run = filled(&db, &keys)?;
     let operations = scale.operations / 4;
-    let (mut random, mut single_random) = (fastrand::Rng::with_seed(1), fastrand::Rng::with_seed(1));
+    let (mut random, mut single_random) = (fastrand::Rng::with_seed(1), fastrand::Rng::with_seed(2));
     let [transaction, singles] = interleaved(
         scale.rounds,
         operations,

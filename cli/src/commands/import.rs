@@ -12,13 +12,15 @@ use in_mem::{Database, Error, RunId};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, Stored, note, open, print, run_id, store};
+use super::{Failure, Stored, note, open, print, run_id, runs, store};
 use crate::{
     args::{Common, ImportArgs},
     import::{Counts, ImportedRun, Preview, read_file},
     render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
 
+/// Things said of a file that are no fault, beyond which they are only counted.
+const MAX_NOTES_PER_FILE: u64 = 20;
 /// How often the progress bar moves by itself.
 const TICK_INTERVAL_MS: u64 = 120;
 
@@ -80,8 +82,8 @@ fn bar(args: &ImportArgs) -> ProgressBar {
     let bar = ProgressBar::new(bytes);
     let template = match args.files.len() {
         // Within a file nobody knows how far it is; what went in so far says that it goes on.
-        1 => "{spinner} {prefix:.cyan} {msg}",
-        _ => "{spinner} [{bar:30}] {bytes}/{total_bytes} {prefix:.cyan} {msg}",
+        1 => "{spinner} {wide_msg}",
+        _ => "{spinner} [{bar:20}] {bytes}/{total_bytes} {wide_msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
@@ -95,6 +97,8 @@ fn bar(args: &ImportArgs) -> ProgressBar {
 struct Done {
     /// Of what went in.
     counts: Counts,
+    /// Things said of them that are no fault.
+    notes: u64,
     present: u64,
     changed: u64,
 }
@@ -119,7 +123,7 @@ struct Import<'a> {
 impl Import<'_> {
     fn file(&mut self, file: &Path, args: &ImportArgs) -> Result<(), Failure> {
         let name = text::one_line(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
-        self.bar.set_prefix(name.clone());
+        self.bar.set_message(name.clone());
         let mut done = Done::default();
         let mut failure = None;
         read_file(file, args.format.0, |read| {
@@ -128,7 +132,8 @@ impl Import<'_> {
                 Err(error) => self.fault(file, &error.to_string(), &mut done),
             };
             let so_far = human::counted(done.counts.runs + done.present + done.changed, "run");
-            self.bar.set_message(format!("{so_far}, {}", human::counted(done.counts.events, "event")));
+            let events = human::counted(done.counts.events, "event");
+            self.bar.set_message(format!("{so_far}, {events} from {name}"));
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -137,6 +142,12 @@ impl Import<'_> {
                 }
             }
         });
+        if done.notes > MAX_NOTES_PER_FILE {
+            let more = done.notes - MAX_NOTES_PER_FILE;
+            self.bar.suspend(|| {
+                note(&format!("{}: {} like these", file.display(), human::counted(more, "more note")))
+            });
+        }
         self.bar.inc(std::fs::metadata(file).map_or(0, |m| m.len()));
         if let Some(failure) = failure {
             self.bar.finish_and_clear();
@@ -177,15 +188,18 @@ impl Import<'_> {
         }
         self.acknowledge(file, id, run, stored)?;
         if stored == Stored::Changed {
-            self.say(format!(
-                "{}: {}: has changed since it was imported as run {id}, which was left as it is",
-                file.display(),
-                run.name
-            ));
+            self.say(
+                format!(
+                    "{}: {}: has changed since it was imported as run {id}, which was left as it is",
+                    file.display(),
+                    run.name
+                ),
+                done,
+            );
         }
         if stored == Stored::New {
             for warning in &run.warnings {
-                self.say(format!("{}: {}: {warning}", file.display(), run.name));
+                self.say(format!("{}: {}: {warning}", file.display(), run.name), done);
             }
         }
         Ok(())
@@ -213,8 +227,11 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn say(&self, words: String) {
-        self.bar.suspend(|| note(&words));
+    fn say(&self, words: String, done: &mut Done) {
+        done.notes += 1;
+        if done.notes <= MAX_NOTES_PER_FILE {
+            self.bar.suspend(|| note(&words));
+        }
     }
 
     fn line(&self, line: &serde_json::Value) -> Result<(), Failure> {
@@ -227,38 +244,56 @@ impl Import<'_> {
     fn total(&self) -> Done {
         self.files.iter().fold(Done::default(), |sum, (_, done)| Done {
             counts: sum.counts.plus(&done.counts),
+            notes: sum.notes + done.notes,
             present: sum.present + done.present,
             changed: sum.changed + done.changed,
         })
     }
 
     fn table(&self, screen: &Screen) -> String {
-        let heads =
-            ["RUNS", "PRESENT", "CHANGED", "MESSAGES", "EVENTS", "TOOL CALLS", "SPANS", "KEYS", "FAULTS"];
-        let mut table =
-            Table::new([("FILE", Align::Left)].into_iter().chain(heads.map(|h| (h, Align::Right))));
         let total = self.total();
+        let columns = columns(&total);
+        let heads = columns.iter().map(|column| (column.head, Align::Right));
+        let mut table = Table::new([("FILE", Align::Left)].into_iter().chain(heads));
         let rows = self.files.iter().map(|(name, done)| (name.as_str(), Tone::Name, done));
         let together = (self.files.len() > 1).then_some(("together", Tone::Heading, &total));
         for (name, tone, done) in rows.chain(together) {
-            let c = &done.counts;
-            let quiet = |n: u64| (if n == 0 { Tone::Quiet } else { Tone::Plain }, human::count(n));
-            let numbers = [c.messages, c.events, c.tool_calls, c.spans, c.keys].map(quiet);
-            let loud = |n: u64, tone| (if n == 0 { Tone::Quiet } else { tone }, human::count(n));
-            table.row(
-                [
-                    (tone, name.to_owned()),
-                    quiet(c.runs),
-                    quiet(done.present),
-                    loud(done.changed, Tone::Warning),
-                ]
-                .into_iter()
-                .chain(numbers)
-                .chain([loud(c.errors, Tone::Bad)]),
-            );
+            let numbers = columns.iter().map(|column| {
+                let n = (column.of)(done);
+                (if n == 0 { Tone::Quiet } else { column.tone }, human::count(n))
+            });
+            table.row([(tone, name.to_owned())].into_iter().chain(numbers));
         }
         table.render(screen)
     }
+}
+
+/// A column of numbers.
+struct Column {
+    head: &'static str,
+    /// Of numbers other than 0.
+    tone: Tone,
+    of: fn(&Done) -> u64,
+}
+
+/// The columns to show: what happens seldom has one only where it happened.
+fn columns(total: &Done) -> Vec<Column> {
+    let plain = |head, of| Column { head, tone: Tone::Plain, of };
+    let mut columns = vec![
+        plain("RUNS", |d| d.counts.runs),
+        plain("MESSAGES", |d| d.counts.messages),
+        plain("EVENTS", |d| d.counts.events),
+        plain("TOOL CALLS", |d| d.counts.tool_calls),
+        plain("SPANS", |d| d.counts.spans),
+        plain("KEYS", |d| d.counts.keys),
+    ];
+    let seldom = [
+        Column { head: "PRESENT", tone: Tone::Plain, of: |d| d.present },
+        Column { head: "CHANGED", tone: Tone::Warning, of: |d| d.changed },
+        Column { head: "FAULTS", tone: Tone::Bad, of: |d| d.counts.errors },
+    ];
+    columns.extend(seldom.into_iter().filter(|column| (column.of)(total) > 0));
+    columns
 }
 
 /// Whether nothing more can be written after this error, whatever the run.
@@ -293,12 +328,7 @@ fn summary(total: &Done, took: i64, common: &Common, screen: &Screen) -> String 
         text::one_line(&common.db_path().display().to_string())
     );
     if c.runs + total.present > 0 {
-        let db = match &common.db {
-            Some(path) => format!(" --db {}", text::one_line(&path.display().to_string())),
-            None => String::new(),
-        };
-        out.push_str(&screen.paint(Tone::Quiet, &format!("see them with: in-mem runs{db}")));
-        out.push('\n');
+        out.push_str(&runs::hint(screen, common.db.as_deref()));
     }
     out
 }

@@ -1,5 +1,6 @@
 //! What each command does: opens the database, asks it, shows the answer.
 
+mod care;
 mod demo;
 mod events;
 mod failure;
@@ -51,6 +52,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Get(args) => kv::get(args, common),
         Command::Put(args) => kv::put(args, common),
         Command::Events(args) => events::events(args, common),
+        Command::Check => care::check(common),
+        Command::Salvage(args) => care::salvage(args, common),
+        Command::Backup(args) => care::backup(args, common),
         Command::Stats(args) => stats::stats(args, common),
     }
 }

@@ -9,6 +9,12 @@ use crate::args::{Common, DurabilityArg};
 
 /// Opens the database, which has to be there: a reader that mistyped a path must not get an empty database for an answer.
 pub(super) fn existing(common: &Common) -> Result<Database, Failure> {
+    must_be_there(common)?;
+    or_new(common)
+}
+
+/// Refuses a path where there is no database.
+pub(super) fn must_be_there(common: &Common) -> Result<(), Failure> {
     let path = common.db_path();
     let make = "`in-mem import` makes one, `--db PATH` names another";
     match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
@@ -19,7 +25,7 @@ pub(super) fn existing(common: &Common) -> Result<Database, Failure> {
             Err(Failure::Failed(format!("there is no database at {}; {make}", path.display())))
         }
         // What else may be wrong with it, the database says itself.
-        _ => or_new(common),
+        _ => Ok(()),
     }
 }
 

@@ -1,14 +1,17 @@
 //! `runs`: the list of runs.
 
-use std::{io, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
 use in_mem::{RunInfo, Timestamp};
 
 use super::{Failure, find, open, print};
 use crate::{
     args::{Common, RunsArgs},
-    render::{Align, JsonLines, Screen, Table, Tone, human},
+    render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
+
+/// From this width on the list has its columns of less weight, too.
+const ROOMY_COLUMNS: usize = 110;
 
 pub(super) fn runs(args: &RunsArgs, common: &Common) -> Result<ExitCode, Failure> {
     let db = open::existing(common)?;
@@ -48,7 +51,7 @@ pub(super) fn runs(args: &RunsArgs, common: &Common) -> Result<ExitCode, Failure
                 };
                 return format!("{words}\n");
             }
-            let mut out = table(shown, id_chars).render(screen);
+            let mut out = table(shown, id_chars, screen);
             let more = found.len() - shown.len();
             if more > 0 {
                 let words = format!("and {more} more; --limit {} shows them all", found.len());
@@ -73,8 +76,10 @@ pub(super) fn took(info: &RunInfo) -> Option<i64> {
     (ended > began).then(|| ended - began)
 }
 
-fn table(runs: &[RunInfo], id_chars: usize) -> Table {
-    let mut table = Table::new([
+fn table(runs: &[RunInfo], id_chars: usize, screen: &Screen) -> String {
+    // Where there is little room, the name gets it.
+    let roomy = screen.width().is_none_or(|columns| columns >= ROOMY_COLUMNS);
+    let mut heads = vec![
         ("RUN", Align::Left),
         ("NAME", Align::Left),
         ("STATUS", Align::Left),
@@ -82,9 +87,11 @@ fn table(runs: &[RunInfo], id_chars: usize) -> Table {
         ("TOOK", Align::Right),
         ("EVENTS", Align::Right),
         ("SPANS", Align::Right),
-        ("KEYS", Align::Right),
-        ("TAGS", Align::Left),
-    ]);
+    ];
+    if roomy {
+        heads.extend([("KEYS", Align::Right), ("TAGS", Align::Left)]);
+    }
+    let mut table = Table::new(heads);
     for info in runs {
         let status = status_word(info);
         let created = human::time(info.meta.created.0);
@@ -93,19 +100,27 @@ fn table(runs: &[RunInfo], id_chars: usize) -> Table {
             (Tone::Name, find::short(info.id, id_chars)),
             (Tone::Plain, info.meta.name.to_string()),
             (Tone::of_status(status), status.to_owned()),
-            // To the second: a list is for finding a run, not for timing it.
-            (Tone::Quiet, created.get(..19).unwrap_or(&created).to_owned()),
+            // To the minute: a list is for finding a run, not for timing it.
+            (Tone::Quiet, created.get(..16).unwrap_or(&created).to_owned()),
             (Tone::Plain, took(info).map(human::duration).unwrap_or_default()),
             quiet(info.events.entries),
             quiet(info.traces.entries),
+            // Dropped by the table where it has no such columns.
             quiet(info.kv.entries),
             (Tone::Quiet, info.meta.tags.join(" ")),
         ]);
     }
-    table
+    table.render(screen)
 }
 
-/// A screen for what is indented by two columns, and the indentation.
+/// How to go on from here.
+pub(super) fn hint(screen: &Screen, db: Option<&Path>) -> String {
+    let db = db.map_or_else(String::new, |db| format!(" --db {}", text::one_line(&db.display().to_string())));
+    let words = format!("see the runs with: in-mem runs{db}");
+    format!("{}\n", screen.paint(Tone::Quiet, &words))
+}
+
+/// The text, indented by two columns.
 pub(super) fn indented(text: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use in_mem::{KeyBytes, Run, RunInfo, Span, SpanTree, Value};
+use in_mem::{KeyBytes, Run, RunInfo, Span, SpanStatus, SpanTree, Value};
 use serde_json::json;
 
 use super::{
@@ -177,6 +177,7 @@ fn span_node(span: &Span, untimed: bool) -> SpanNode {
         name: head.name.to_string(),
         status: match head.end {
             None => "running".to_owned(),
+            Some(_) if head.status == SpanStatus::Unset => String::new(),
             Some(_) => head.status.as_str().to_owned(),
         },
         start: Some(head.start.0),

@@ -73,7 +73,7 @@ pub fn store(db: &Database, run: &ImportedRun) -> Result<Stored> {
     if let Some(started) = run.started {
         begin = begin.created_at(Timestamp(started));
     }
-    match begin.begin_with(|tx| write(tx, run)) {
+    match begin.begin_with(|tx| write(tx, run, db.engine().now())) {
         Ok(_) => Ok(Stored::New),
         // Another thread was first.
         Err(Error::Write(WriteError::RunExists { .. })) => {
@@ -97,7 +97,7 @@ fn stored(db: &Database, run: &ImportedRun, id: RunId) -> Result<Option<Stored>>
     Ok(Some(if same { Stored::Present } else { Stored::Changed }))
 }
 
-fn write(tx: &mut Transaction<'_>, run: &ImportedRun) -> Result<()> {
+fn write(tx: &mut Transaction<'_>, run: &ImportedRun, now: Timestamp) -> Result<()> {
     for event in &run.events {
         let mut draft = EventDraft::new(event.kind.text(), &event.payload);
         if let Some(at) = event.at {
@@ -106,11 +106,11 @@ fn write(tx: &mut Transaction<'_>, run: &ImportedRun) -> Result<()> {
         tx.events().append_draft(&draft)?;
     }
     for span in &run.spans {
-        let draft = draft(span);
-        // A span of which the source knows when it began and not that it ended is still open there.
-        match span.start.is_some() && span.end.is_none() && span.duration.is_none() {
-            true => tx.traces().start(&draft)?,
-            false => tx.traces().record(&draft)?,
+        let draft = draft(span, now);
+        // What is recorded in one go counts as ok where nothing else is said; here nobody said that it was.
+        match span.status {
+            ImportedSpanStatus::Unset => tx.traces().start(&draft)?,
+            _ => tx.traces().record(&draft)?,
         };
     }
     for (key, value) in &run.state {
@@ -127,21 +127,28 @@ fn write(tx: &mut Transaction<'_>, run: &ImportedRun) -> Result<()> {
     Ok(())
 }
 
-fn draft(span: &ImportedSpan) -> SpanDraft {
+fn draft(span: &ImportedSpan, now: Timestamp) -> SpanDraft {
     let name = fit(&span.name, limits::MAX_SPAN_NAME_BYTES);
     let mut draft = SpanDraft::new(span.kind.text(), name).id(span.id.as_str());
     draft = draft.input(&span.input).output(&span.output);
     if let Some(parent) = &span.parent {
         draft = draft.parent(parent.as_str());
     }
-    if let Some(start) = span.start {
-        draft = draft.start(Timestamp(start));
-    }
-    if let Some(end) = span.end {
-        draft = draft.end(Timestamp(end));
-    }
-    if let Some(took) = span.duration.and_then(|micros| u64::try_from(micros).ok()) {
-        draft = draft.took(Duration::from_micros(took));
+    let took = span.duration.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
+    let (start, end) = match (span.start, span.end, took) {
+        (Some(start), Some(end), _) => (Timestamp(start), Some(Timestamp(end))),
+        (Some(start), None, Some(took)) => (Timestamp(start), Some(Timestamp(start).saturating_add(took))),
+        // The source knows when it began and not that it ended: there it is still open.
+        (Some(start), None, None) => (Timestamp(start), None),
+        (None, Some(end), took) => {
+            (Timestamp(end).saturating_sub(took.unwrap_or_default()), Some(Timestamp(end)))
+        }
+        // A source without times is over all the same.
+        (None, None, took) => (now.saturating_sub(took.unwrap_or_default()), Some(now)),
+    };
+    draft = draft.start(start);
+    if let Some(end) = end {
+        draft = draft.end(end);
     }
     draft = match &span.status {
         ImportedSpanStatus::Ok => draft.status(SpanStatus::Ok),

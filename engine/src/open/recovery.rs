@@ -22,6 +22,9 @@ use crate::progress::{RecoveryPhase, RecoveryProgress};
 /// How many entries or transactions pass between two reports of progress.
 const PROGRESS_EVERY_ITEMS: u64 = 16_384;
 
+/// How many transactions are applied before what they superseded is given back.
+const PUBLISH_EVERY_ITEMS: u64 = 256;
+
 /// A shard's core with its state back, and what there was to say.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -276,7 +279,10 @@ fn with_log(
                 place.tell(RecoveryPhase::Log, items, bytes, None);
             }
             let (run, at) = (RunId::from_bytes(record.run), Timestamp(record.timestamp));
-            core.replay(run, Version(record.version), at, record.payload).map_err(|error| {
+            if items.is_multiple_of(PUBLISH_EVERY_ITEMS) {
+                core.publish(core.version());
+            }
+            core.replay_unpublished(run, Version(record.version), at, record.payload).map_err(|error| {
                 refused = Some(error.clone());
                 error.into()
             })
@@ -287,6 +293,7 @@ fn with_log(
         (Err(error), None) => return Err(error.into()),
         (Ok(recovered), None) => recovered,
     };
+    core.publish(core.version());
     core.attach(Log::Wal(log));
     let notes = report.torn.map(|torn| {
         format!(

@@ -35,7 +35,9 @@ impl Engine for Fjall {
     }
 
     fn fill(&mut self, keys: &mut dyn Iterator<Item = Key>) -> Result<()> {
-        keys.try_for_each(|key| self.keyspace.insert(key, value()))?;
+        for key in keys {
+            self.keyspace.insert(key, value())?;
+        }
         Ok(self.db.persist(PersistMode::SyncData)?)
     }
 }

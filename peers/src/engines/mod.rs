@@ -47,7 +47,10 @@ pub trait Engine {
     fn get(&mut self, key: &Key) -> Result<usize>;
     /// Puts all keys, in whatever way is quickest.
     fn fill(&mut self, keys: &mut dyn Iterator<Item = Key>) -> Result<()> {
-        keys.try_for_each(|key| self.put(&key))
+        for key in keys {
+            self.put(&key)?;
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +67,11 @@ pub const ENGINES: &[(&str, Open)] = &[
     ("lmdb", lmdb::open),
 ];
 
+/// A value that was not put before: SQLite writes, and syncs, nothing where the bytes in place are the same.
 fn value() -> [u8; VALUE_BYTES] {
-    std::hint::black_box([7; VALUE_BYTES])
+    thread_local!(static MADE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    let number = MADE.replace(MADE.get() + 1);
+    let mut value = [7; VALUE_BYTES];
+    value[..8].copy_from_slice(&number.to_le_bytes());
+    std::hint::black_box(value)
 }

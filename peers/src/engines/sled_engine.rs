@@ -18,7 +18,7 @@ pub fn open(path: &Path, mode: Mode) -> Result<Option<Box<dyn Engine>>> {
 
 impl Engine for Sled {
     fn put(&mut self, key: &Key) -> Result<()> {
-        self.db.insert(key, &value())?;
+        self.db.insert(key, value().as_slice())?;
         if self.is_synced {
             self.db.flush()?;
         }
@@ -31,7 +31,7 @@ impl Engine for Sled {
 
     fn fill(&mut self, keys: &mut dyn Iterator<Item = Key>) -> Result<()> {
         for key in keys {
-            self.db.insert(key, &value())?;
+            self.db.insert(key, value().as_slice())?;
         }
         self.db.flush()?;
         Ok(())

@@ -71,6 +71,18 @@ impl LastVersions {
         }
     }
 
+    /// The runs that unpublished commits changed, with the version each had last before.
+    pub(crate) fn unpublished_runs(&self) -> Vec<(RunId, Version)> {
+        let mut runs: Vec<(RunId, Version)> = Vec::new();
+        for &(_, run, from) in &self.unpublished {
+            if !runs.iter().any(|(known, _)| *known == run) {
+                runs.push((run, from));
+            }
+        }
+        runs
+    }
+
+    /// Everything through this version is published.
     pub(crate) fn published(&mut self, through: Version) {
         while self.unpublished.front().is_some_and(|(version, ..)| *version <= through) {
             self.unpublished.pop_front();

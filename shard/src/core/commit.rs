@@ -560,18 +560,7 @@ impl ShardCore {
         {
             self.expiry.add(at, Key { run, tag, user: KeyBytes::from(user) });
         }
-        match tag {
-            // Other keys under this tag are the run's bookkeeping.
-            Tag::Run if user.is_empty() => self.note_meta(run, value.as_ref()),
-            Tag::Run if value.is_some() && !self.loading => self.note_hidden(run, user),
-            Tag::Event => self.note_event(run, user, value.as_ref()),
-            Tag::Trace => {
-                if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
-                    spans.note(user, value.as_ref());
-                }
-            }
-            Tag::Kv | Tag::State | Tag::Run => {}
-        }
+        self.note(run, tag, user, value.as_ref());
         if !self.watchers.is_empty() {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
@@ -593,6 +582,22 @@ impl ShardCore {
         if let Some(bytes) = replaced {
             usage.entries = usage.entries.saturating_sub(1);
             usage.bytes = usage.bytes.saturating_sub((user.len() + bytes) as u64);
+        }
+    }
+
+    /// Keeps what is derived of a run's entries.
+    pub(super) fn note(&mut self, run: RunId, tag: Tag, user: &[u8], value: Option<&Value>) {
+        match tag {
+            // Other keys under this tag are the run's bookkeeping.
+            Tag::Run if user.is_empty() => self.note_meta(run, value),
+            Tag::Run if value.is_some() && !self.loading => self.note_hidden(run, user),
+            Tag::Event => self.note_event(run, user, value),
+            Tag::Trace => {
+                if let Some(spans) = self.runs.get_mut(&run).and_then(|state| state.spans.as_mut()) {
+                    spans.note(user, value);
+                }
+            }
+            Tag::Kv | Tag::State | Tag::Run => {}
         }
     }
 

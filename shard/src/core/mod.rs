@@ -9,6 +9,7 @@ pub mod effect;
 pub mod error;
 pub mod event;
 mod expiry;
+mod fall_back;
 pub mod fork;
 pub mod import;
 mod log;

@@ -200,11 +200,28 @@ impl ShardCore {
         self.publish(self.version);
     }
 
-    /// Applies one record of the log.
+    /// Applies one record of the log, and publishes it.
     ///
     /// # Errors
     /// [`ReplayError`] where it cannot be applied; the core must then not be used.
     pub fn replay(
+        &mut self,
+        run: RunId,
+        version: Version,
+        timestamp: Timestamp,
+        payload: &[u8],
+    ) -> Result<(), ReplayError> {
+        self.replay_unpublished(run, version, timestamp, payload)?;
+        self.publish(version);
+        Ok(())
+    }
+
+    /// Applies one record of the log and leaves it to the caller to publish now and then: what is superseded is given back
+    /// only then.
+    ///
+    /// # Errors
+    /// As [`ShardCore::replay`].
+    pub fn replay_unpublished(
         &mut self,
         run: RunId,
         version: Version,
@@ -231,7 +248,6 @@ impl ShardCore {
             }
         }
         self.version = version;
-        self.publish(version);
         Ok(())
     }
 }

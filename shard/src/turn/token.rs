@@ -76,6 +76,7 @@ fn lock<T>(mutex: &Mutex<T>) -> crate::sync::MutexGuard<'_, T> {
 }
 
 impl Token {
+    #[allow(clippy::new_without_default, reason = "made by the shard alone")]
     pub fn new() -> Self {
         Self { word: AtomicU32::new(0), takers: Mutex::new(Takers::default()) }
     }
@@ -105,6 +106,7 @@ impl Token {
 
     /// Takes the turn, parking until it is free. None: the shard closed.
     pub fn take(&self) -> Option<bool> {
+        #[allow(clippy::reversed_empty_ranges, reason = "a model does not spin")]
         for _ in 0..TAKE_SPINS {
             if let Some(queued) = self.try_take() {
                 return Some(queued);

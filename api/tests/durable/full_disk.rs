@@ -1,0 +1,103 @@
+//! A full disk refuses commits by name, loses nothing, and is no more than that: once there is room, the database goes on.
+
+use std::sync::Arc;
+
+use in_mem::{Database, Durability, Error};
+use in_mem_wal::SimDisk;
+
+use super::all;
+
+#[test]
+fn commits_are_refused_until_there_is_room() {
+    for durability in [Durability::buffered(), Durability::Strict] {
+        let disk = SimDisk::new(1);
+        let open = || {
+            Database::builder()
+                .path("/db")
+                .shards(1)
+                .durability(durability)
+                .segment_bytes(8 << 10)
+                .storage(Arc::new(disk.clone()))
+                .background(false)
+                .open()
+                .expect("opens")
+        };
+        let db = open();
+        let run = db.begin_run("full").expect("begins");
+        disk.set_capacity(Some(64 << 10));
+        let mut acknowledged = 0i64;
+        let refused = loop {
+            match run.kv().put(format!("k{acknowledged}"), vec![7u8; 500]) {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::NoSpace { .. }), "{refused}");
+        assert!(refused.to_string().contains("free some space"), "{refused}");
+        assert!(acknowledged > 20);
+        assert_eq!(run.kv().count("k").expect("reads"), acknowledged as usize, "reads go on");
+        assert_eq!(db.stats().expect("stats").shards[0].core.poisoned, None);
+        // A crash now loses nothing either.
+        let image = disk.kill();
+        disk.set_capacity(None);
+        run.kv().put("more", 1).expect("there is room");
+        let after = all(&db);
+        db.close().expect("closes");
+        assert_eq!(all(&open()), after);
+        drop(image);
+    }
+}
+
+#[test]
+fn a_checkpoint_without_room_changes_nothing() {
+    let disk = SimDisk::new(1);
+    let db = Database::builder()
+        .path("/db")
+        .shards(1)
+        .segment_bytes(64 << 10)
+        .storage(Arc::new(disk.clone()))
+        .background(false)
+        .open()
+        .expect("opens");
+    let run = db.begin_run("full").expect("begins");
+    for i in 0..50 {
+        run.kv().put(format!("k{i}"), vec![7u8; 500]).expect("puts");
+    }
+    disk.set_capacity(Some(1));
+    let refused = db.checkpoint();
+    assert!(matches!(refused, Err(Error::Checkpoint { .. })), "{refused:?}");
+    assert!(db.stats().expect("stats").shards[0].checkpoint_error.is_some());
+    run.kv().put("more", 1).expect("goes on");
+    disk.set_capacity(None);
+    assert!(db.checkpoint().expect("writes")[0].is_some());
+    assert!(db.stats().expect("stats").shards[0].checkpoint_error.is_none());
+}
+
+/// On a real file system that is really full. Needs a tmpfs of its own, which only a privileged user may mount: set
+/// `IN_MEM_SMALL_DISK` to a directory on a file system of at most 64 MiB, or let it be skipped.
+#[test]
+fn a_real_full_disk_raises_no_signal() {
+    let Some(root) = std::env::var_os("IN_MEM_SMALL_DISK") else {
+        println!("skipped: IN_MEM_SMALL_DISK does not name a directory on a small file system");
+        return;
+    };
+    let dir = tempfile::tempdir_in(root).expect("a directory");
+    let open =
+        || Database::builder().path(dir.path()).shards(1).segment_bytes(1 << 20).open().expect("opens");
+    let db = open();
+    let run = db.begin_run("full").expect("begins");
+    let mut acknowledged = 0usize;
+    let refused = loop {
+        assert!(acknowledged < 1_000_000, "the file system is not small");
+        match run.kv().put(format!("k{acknowledged}"), vec![7u8; 1_000]) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::NoSpace { .. }), "{refused}");
+    db.close().expect("closes");
+    drop((run, db));
+    let db = open();
+    let run = db.runs().list().expect("lists").pop().expect("one").id;
+    assert_eq!(db.run(run).expect("is there").kv().count("k").expect("reads"), acknowledged);
+}

@@ -1,0 +1,55 @@
+//! What a database in a directory promises: one behaviour a file.
+
+mod backups;
+mod checkpoints;
+mod damage;
+mod full_disk;
+mod idle_marks;
+mod opening;
+mod shard_counts;
+
+use std::path::Path;
+
+use in_mem::{Builder, Database, RunInfo, Value};
+
+/// Settings that make no checkpoint by themselves, and small segments.
+fn quiet(path: &Path) -> Builder {
+    Database::builder()
+        .path(path)
+        .shards(2)
+        .segment_bytes(64 << 10)
+        .checkpoint_interval(None)
+        .checkpoint_log_bytes(None)
+}
+
+/// Some runs with a bit of everything; deletions last, so that what is kept of a run is not all in its entries.
+fn fill(db: &Database, runs: usize) {
+    for n in 0..runs {
+        let run = db.begin_run(format!("run {n}")).expect("begins");
+        for i in 0..20 {
+            run.kv().put(format!("k{i}"), vec![n as u8; 200]).expect("puts");
+        }
+        run.events().append("note", n as i64).expect("appends");
+        run.state().set("cell", n as i64).expect("sets");
+        run.kv().delete("k3").expect("deletes");
+    }
+}
+
+/// Everything that a database tells of its runs.
+fn all(db: &Database) -> Vec<(RunInfo, Vec<(String, Value)>, Vec<(u64, Value)>)> {
+    let runs = db.runs().with_memories().list().expect("lists");
+    let mut all: Vec<_> = runs
+        .into_iter()
+        .map(|mut info| {
+            let run = db.run(info.id).expect("is there");
+            let kv = run.kv().list("").expect("lists");
+            let kv = kv.into_iter().map(|(key, v)| (String::from_utf8_lossy(&key).into_owned(), v)).collect();
+            let events = run.events().range(..).expect("reads");
+            // Whoever opens the database anew finds the runs of others left at work.
+            info.orphaned = false;
+            (info, kv, events.into_iter().map(|e| (e.sequence, e.payload)).collect())
+        })
+        .collect();
+    all.sort_by_key(|(info, ..)| info.id);
+    all
+}
