@@ -4,79 +4,103 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use in_mem::{Database, Durability, SpanDraft, Timestamp, Value};
+use in_mem::{Database, Durability, Run, SpanDraft, Timestamp, Value};
 
-const OPS: u64 = 200_000;
-const ROUNDS: usize = 5;
+const OPS: u64 = 100_000;
+const ROUNDS: usize = 7;
 const EVENTS: u64 = 1_000_000;
 const RUNS: usize = 1_000_000;
 
-/// The best of several rounds, in nanoseconds an operation.
-fn best(mut round: impl FnMut(u64)) -> f64 {
-    (0..ROUNDS as u64)
-        .map(|n| {
-            let start = Instant::now();
-            round(n);
-            start.elapsed().as_nanos() as f64 / OPS as f64
-        })
-        .fold(f64::INFINITY, f64::min)
+/// How long this thread has been on a core, in nanoseconds: on a machine with other work the time of day says little.
+fn cpu_nanos() -> u64 {
+    static BEGUN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let told = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    told.unwrap_or_else(|| BEGUN.get_or_init(Instant::now).elapsed().as_nanos() as u64)
+}
+
+/// Nanoseconds an operation of one round, in a database of its own, so that no round pays for what another left behind.
+fn round(
+    durability: Durability,
+    prepare: impl FnOnce(&Run),
+    mut op: impl FnMut(&Run, u64),
+) -> in_mem::Result<f64> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let builder = Database::builder().durability(durability).shards(1);
+    let db =
+        if durability == Durability::InMemory { builder.open()? } else { builder.path(dir.path()).open()? };
+    let run = db.begin_run("measure")?;
+    prepare(&run);
+    let start = cpu_nanos();
+    for n in 0..OPS {
+        op(&run, n);
+    }
+    let took = (cpu_nanos() - start) as f64 / OPS as f64;
+    db.close()?;
+    Ok(took)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 fn measure(name: &str, durability: Durability) -> in_mem::Result<()> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let open = || match durability {
-        Durability::InMemory => Database::builder().durability(durability).shards(1).open(),
-        _ => Database::builder().durability(durability).path(dir.path()).shards(1).open(),
-    };
-    let db = open()?;
-    let run = db.begin_run("measure")?;
-    let value = Value::from(vec![7u8; 100]);
+    let payload = [7u8; 100];
+    let value = Value::from(&payload[..]);
     let input = Value::from("a question of some fifty bytes, as a tool gets it.");
     let output = Value::from("an answer of about fifty bytes, as a tool gives it");
-    // New keys, as events and spans are new keys too.
-    let put = best(|round| {
-        for n in 0..OPS {
-            run.kv().put((round << 32 | n).to_be_bytes(), value.clone()).expect("puts");
+    let nothing = |_: &Run| {};
+    let span = || SpanDraft::tool_call("search").input(input.clone()).output(output.clone());
+    let mut figures: [Vec<f64>; 6] = Default::default();
+    for _ in 0..ROUNDS {
+        // One after the other in each round, so that what disturbs the machine disturbs all of them.
+        let all = [
+            round(durability, nothing, |run, n| {
+                run.kv().put(n.to_be_bytes(), value.clone()).map(drop).expect("puts");
+            })?,
+            round(durability, nothing, |run, n| {
+                run.kv().put(n.to_be_bytes(), &payload[..]).map(drop).expect("puts");
+            })?,
+            round(durability, nothing, |run, _| {
+                run.events().append("tool_call", input.clone()).map(drop).expect("appends");
+            })?,
+            round(durability, nothing, |run, _| {
+                run.traces().record(&span()).map(drop).expect("records");
+            })?,
+            round(
+                durability,
+                |run| assert_eq!(run.traces().query().count().expect("counts"), 0),
+                |run, _| {
+                    run.traces().record(&span()).map(drop).expect("records");
+                },
+            )?,
+            {
+                let mut watch = None;
+                round(
+                    durability,
+                    |run| watch = Some(run.kv().watch("elsewhere", 16).expect("watches")),
+                    |run, n| {
+                        run.kv().put(n.to_be_bytes(), value.clone()).map(drop).expect("puts");
+                    },
+                )?
+            },
+        ];
+        for (figures, figure) in figures.iter_mut().zip(all) {
+            figures.push(figure);
         }
-    });
-    let append = best(|_| {
-        for _ in 0..OPS {
-            run.events().append("tool_call", input.clone()).expect("appends");
-        }
-    });
-    let record = best(|_| {
-        for _ in 0..OPS {
-            let span = SpanDraft::tool_call("search").input(input.clone()).output(output.clone());
-            run.traces().record(&span).expect("records");
-        }
-    });
-    let first = Instant::now();
-    let spans = run.traces().query().name("search").count()?;
-    let first = first.elapsed();
-    let indexed = best(|_| {
-        for _ in 0..OPS / 10 {
-            let span = SpanDraft::tool_call("search").input(input.clone()).output(output.clone());
-            run.traces().record(&span).expect("records");
-        }
-    }) * 10.0;
+    }
+    let [shared, put, append, record, indexed, watched] = figures.map(median);
+    println!("{name}: put of a new key {shared:.0} ns, with a value made for it {put:.0} ns");
+    println!("  event append {append:.0} ns: {:.2} / {:.2} of these", append / shared, append / put);
+    println!("  span record {record:.0} ns: {:.2} / {:.2}", record / shared, record / put);
     println!(
-        "{name}: new key put {put:.0} ns; event append {append:.0} ns ({:.2}); span record {record:.0} ns ({:.2})",
-        append / put,
-        record / put
-    );
-    println!(
-        "  first query over {spans} spans (builds the index) {first:.2?}; span record with the index {indexed:.0} ns ({:.2})",
+        "  span record with the index kept up {indexed:.0} ns: {:.2} / {:.2}",
+        indexed / shared,
         indexed / put
     );
-    let watched = db.begin_run("watched")?;
-    let _watch = watched.kv().watch("", 16)?;
-    let beside = best(|round| {
-        for n in 0..OPS {
-            run.kv().put((1 << 60 | round << 32 | n).to_be_bytes(), value.clone()).expect("puts");
-        }
-    });
-    println!("  put beside a watch on another run {beside:.0} ns ({:.2})", beside / put);
-    db.close()
+    println!("  put beside a watch of other keys {watched:.0} ns: {:.2}", watched / shared);
+    Ok(())
 }
 
 fn iterate() -> in_mem::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use in_mem_engine::Event;
 use in_mem_engine::command::{Command, Reply};
@@ -130,8 +131,12 @@ impl<'r> Events<'r> {
     /// # Errors
     /// [`Error::Malformed`] where what is stored is not an event.
     pub fn read(&self, sequence: u64) -> Result<Option<Event>> {
+        self.read_sharing(sequence, None)
+    }
+
+    fn read_sharing(&self, sequence: u64, kind: Option<&Arc<str>>) -> Result<Option<Event>> {
         match self.run.engine.get(self.run.id, Tag::Event, &event::event_key(sequence))? {
-            Some(stored) => self.unpack(sequence, &stored).map(Some),
+            Some(stored) => self.unpack_sharing(sequence, &stored, kind).map(Some),
             None => Ok(None),
         }
     }
@@ -193,7 +198,7 @@ impl<'r> Events<'r> {
     /// The events with these numbers, one after the other.
     pub fn iter_range(&self, sequences: impl RangeBounds<u64>) -> EventIter<'r> {
         let (next, end) = crate::stream::ends(&sequences);
-        EventIter { events: Events { run: self.run }, next, end }
+        EventIter { events: Events { run: self.run }, next, end, kind: None }
     }
 
     /// How many events there are.
@@ -221,9 +226,18 @@ impl<'r> Events<'r> {
     }
 
     pub(crate) fn unpack(&self, sequence: u64, stored: &VersionedValue) -> Result<Event> {
-        event::unpack(sequence, stored.version, stored.timestamp, &stored.value).map_err(|error| {
-            Error::Malformed { what: "an event", run: self.run.id, reason: error.to_string() }
-        })
+        self.unpack_sharing(sequence, stored, None)
+    }
+
+    fn unpack_sharing(
+        &self,
+        sequence: u64,
+        stored: &VersionedValue,
+        kind: Option<&Arc<str>>,
+    ) -> Result<Event> {
+        event::unpack_sharing(sequence, stored.version, stored.timestamp, &stored.value, kind).map_err(
+            |error| Error::Malformed { what: "an event", run: self.run.id, reason: error.to_string() },
+        )
     }
 }
 
@@ -233,6 +247,8 @@ pub struct EventIter<'r> {
     events: Events<'r>,
     next: u64,
     end: u64,
+    /// The kind of the event before: most events are of the kind of one before them.
+    kind: Option<Arc<str>>,
 }
 
 impl Iterator for EventIter<'_> {
@@ -242,9 +258,14 @@ impl Iterator for EventIter<'_> {
         if self.next >= self.end {
             return None;
         }
-        let event = self.events.read(self.next).transpose();
+        let event = self.events.read_sharing(self.next, self.kind.as_ref()).transpose();
         match &event {
-            Some(Ok(_)) => self.next += 1,
+            Some(Ok(event)) => {
+                self.next += 1;
+                if self.kind.as_ref().is_none_or(|kind| !Arc::ptr_eq(kind, &event.kind)) {
+                    self.kind = Some(event.kind.clone());
+                }
+            }
             _ => self.end = self.next,
         }
         event

@@ -166,13 +166,14 @@ impl SpanDraft {
         for (_, value) in &self.attributes {
             value.check()?;
         }
-        let attributes = Object::from_iter(self.attributes.iter().cloned());
+        let attributes =
+            (!self.attributes.is_empty()).then(|| Object::from_iter(self.attributes.iter().cloned()));
         let status = match self.head.status {
             SpanStatus::Unset if ended => SpanStatus::Ok,
             status => status,
         };
         let head = SpanHead { start, end, status, ..self.head.clone() };
-        pack_span(&head, &self.input, &self.output, &attributes, body);
+        pack_span(&head, &self.input, &self.output, attributes.as_ref(), body);
         Ok(())
     }
 

@@ -370,7 +370,7 @@ pub(crate) fn ended(
         .chain(end.attributes.iter().cloned())
         .collect();
     let mut body = Vec::new();
-    pack_span(&head, &input, &output, &Object::from_iter(attributes), &mut body);
+    pack_span(&head, &input, &output, Some(&Object::from_iter(attributes)), &mut body);
     Ok(Value::from(body))
 }
 

@@ -200,11 +200,11 @@ impl turn::Core for Actor {
 
     fn finish_sync(&mut self, job: SyncJob) -> Result<Ticket, SyncFailed> {
         let through = self.syncing.take().unwrap_or_default();
-        if let Some(log) = self.core.log_mut().wal_mut() {
-            if log.finish_sync(job).is_err() {
-                self.core.fall_back();
-                return Err(SyncFailed);
-            }
+        if let Some(log) = self.core.log_mut().wal_mut()
+            && log.finish_sync(job).is_err()
+        {
+            self.core.fall_back();
+            return Err(SyncFailed);
         }
         if self.core.log().waits_for_disk() {
             self.core.publish(through);

@@ -35,7 +35,7 @@ fn commits_are_refused_until_there_is_room() {
         assert!(matches!(refused, Error::NoSpace { .. }), "{refused}");
         assert!(refused.to_string().contains("free some space"), "{refused}");
         assert!(acknowledged > 20);
-        assert_eq!(run.kv().count("k").expect("reads"), acknowledged as usize, "reads go on");
+        assert_eq!(run.kv().count("k").expect("reads"), acknowledged as u64, "reads go on");
         assert_eq!(db.stats().expect("stats").shards[0].core.poisoned, None);
         // A crash now loses nothing either.
         let image = disk.kill();
@@ -99,5 +99,5 @@ fn a_real_full_disk_raises_no_signal() {
     drop((run, db));
     let db = open();
     let run = db.runs().list().expect("lists").pop().expect("one").id;
-    assert_eq!(db.run(run).expect("is there").kv().count("k").expect("reads"), acknowledged);
+    assert_eq!(db.run(run).expect("is there").kv().count("k").expect("reads"), acknowledged as u64);
 }

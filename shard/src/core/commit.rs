@@ -148,11 +148,15 @@ impl ShardCore {
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
         self.event_scratch = scratch;
         let key = event_key(head.len);
-        let mut payload = std::mem::take(&mut self.payload);
-        EffectWriter::new(&mut payload, run).put(Tag::Event, &key, &value, None);
-        let logged = self.log_commit(run, false, &payload);
-        self.payload = payload;
-        let version = logged?;
+        let version = if self.log.wal().is_some() {
+            let mut payload = std::mem::take(&mut self.payload);
+            EffectWriter::new(&mut payload, run).put(Tag::Event, &key, &value, None);
+            let logged = self.log_commit(run, false, &payload);
+            self.payload = payload;
+            logged?
+        } else {
+            self.log_commit(run, false, &[])?
+        };
         self.install(run, Tag::Event, &key, version, Some(value), None);
         Ok((self.finish_commit(version), head.len))
     }

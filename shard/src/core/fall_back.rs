@@ -5,6 +5,7 @@
 use in_mem_model::{KeyBytes, RunId, Tag, Value, Version, codec};
 
 use super::ShardCore;
+use super::event::{self, ChainHead, event_key};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
 use crate::index::{Direction, PageLimit, ScanRange};
@@ -18,11 +19,9 @@ impl ShardCore {
     }
 
     fn rebuild(&mut self, run: RunId, last_version: Version) {
-        let adopted = self.runs.get(&run).is_some_and(|state| state.adopted);
-        let (mut fork, mut streams) = (None, None);
-        if let Some(state) = self.runs.remove(&run) {
+        let before = self.runs.remove(&run);
+        if let Some(state) = &before {
             self.run_index.remove(run, &state.meta);
-            (fork, streams) = (state.fork, state.streams);
         }
         let everything = PageLimit { rows: usize::MAX, keys: usize::MAX };
         let mut rows: Vec<(Tag, KeyBytes, Value)> = Vec::new();
@@ -33,35 +32,53 @@ impl ShardCore {
             }
             true
         });
-        let meta = rows.iter().find(|(tag, ..)| *tag == Tag::Run).and_then(|(.., v)| RunMeta::from_value(v));
+        let meta = rows
+            .iter()
+            .find(|(tag, user, _)| *tag == Tag::Run && user.is_empty())
+            .and_then(|(.., v)| RunMeta::from_value(v));
         // Made by a commit that nobody knows of.
-        let Some(meta) = meta else {
-            self.unlink_fork(fork);
-            return;
-        };
+        let Some(meta) = meta else { return };
         self.run_index.insert(run, &meta);
         let mut state = RunState::new(meta);
         state.last_version = last_version;
-        state.adopted = adopted;
-        let is_fork = fork.is_some();
-        if is_fork {
-            // A stream may name an event that is not there; it is read as what it is, absent.
-            (state.fork, state.streams) = (fork, streams);
+        let mut known = None;
+        if let Some(before) = before {
+            state.adopted = before.adopted;
+            if before.fork.is_some() {
+                known = Some(before.chain);
+                state.streams = before.streams;
+                state.fork = before.fork;
+            }
         }
         self.runs.insert(run, state);
-        if is_fork {
-            self.find_chain(run);
-        }
         for (tag, user, value) in &rows {
-            // What a fork hides of its parent's log is found already.
-            self.loading = is_fork;
             self.note(run, *tag, user, Some(value));
-            self.loading = false;
             if let Some(state) = self.runs.get_mut(&run) {
                 let usage = state.usage_mut(*tag);
                 usage.entries += 1;
                 usage.bytes += (user.len() + codec::encoded_len(value)) as u64;
             }
+        }
+        if let Some(known) = known {
+            self.rewind_chain(run, known);
+        }
+    }
+
+    /// A fork's chain goes on from its parent's: its end is the last event up to `known` that is published.
+    fn rewind_chain(&mut self, run: RunId, known: ChainHead) {
+        let mut chain = known;
+        while let Some(last) = chain.len.checked_sub(1) {
+            let key = event_key(last);
+            let own = self.index.get_at(&self.hashed(run, Tag::Event, &key), self.published);
+            let stored = own.or_else(|| self.shared(run, Tag::Event, &key, self.published));
+            if let Some((hash, _)) = stored.and_then(|node| event::split_stored(node.value?)) {
+                chain.hash = hash;
+                break;
+            }
+            chain = ChainHead { len: last, ..ChainHead::default() };
+        }
+        if let Some(state) = self.runs.get_mut(&run) {
+            state.chain = chain;
         }
     }
 }

@@ -332,19 +332,4 @@ impl ShardCore {
         });
         page
     }
-
-    /// Sets a fork's chain to what its published events say, those that it shares among them.
-    pub(super) fn find_chain(&mut self, run: RunId) {
-        let (lower, upper, at) = (Bound::Unbounded, Bound::Unbounded, self.published);
-        let request =
-            ScanRequest { run, tag: Tag::Event, lower, upper, reverse: true, at: Some(at), limit: 1 };
-        let last = self.scan_fork(&request, at).entries.pop();
-        let head = last.and_then(|(key, stored)| {
-            let (hash, _) = event::split_stored(&stored.value)?;
-            Some(ChainHead { len: event::event_sequence(&key)? + 1, hash })
-        });
-        if let Some(state) = self.runs.get_mut(&run) {
-            state.chain = head.unwrap_or_default();
-        }
-    }
 }

@@ -249,7 +249,14 @@ const OUTPUT: u16 = 1 << 9;
 const ATTRIBUTES: u16 = 1 << 10;
 
 /// Packs a span, on the caller's own thread, behind what `out` holds.
-pub fn pack_span(head: &SpanHead, input: &Value, output: &Value, attributes: &Object, out: &mut Vec<u8>) {
+pub fn pack_span(
+    head: &SpanHead,
+    input: &Value,
+    output: &Value,
+    attributes: Option<&Object>,
+    out: &mut Vec<u8>,
+) {
+    let attributes = attributes.filter(|attributes| !attributes.is_empty());
     let flag = |there: bool, flag: u16| if there { flag } else { 0 };
     let fields = flag(head.end.is_some(), END)
         | flag(head.parent.is_some(), PARENT)
@@ -261,7 +268,7 @@ pub fn pack_span(head: &SpanHead, input: &Value, output: &Value, attributes: &Ob
         | flag(!head.tags.is_empty(), TAGS)
         | flag(*input != Value::Null, INPUT)
         | flag(*output != Value::Null, OUTPUT)
-        | flag(!attributes.is_empty(), ATTRIBUTES);
+        | flag(attributes.is_some(), ATTRIBUTES);
     out.push(head.kind.code());
     out.push(head.status as u8);
     out.extend_from_slice(&fields.to_le_bytes());
@@ -294,7 +301,7 @@ pub fn pack_span(head: &SpanHead, input: &Value, output: &Value, attributes: &Ob
     if fields & OUTPUT != 0 {
         codec::encode_value(output, out);
     }
-    if fields & ATTRIBUTES != 0 {
+    if let Some(attributes) = attributes {
         codec::encode_value(&Value::Object(attributes.clone()), out);
     }
 }
@@ -421,7 +428,7 @@ mod tests {
             (full(), Value::from("in"), Value::from(2), attributes),
         ] {
             let mut bytes = Vec::new();
-            pack_span(&head, &input, &output, &attributes, &mut bytes);
+            pack_span(&head, &input, &output, Some(&attributes), &mut bytes);
             let value = Value::from(bytes);
             assert_eq!(unpack_head(&value).as_ref(), Ok(&head));
             let span = unpack_span("id", &stored(value)).expect("sound");
@@ -433,7 +440,7 @@ mod tests {
     #[test]
     fn cut_bytes_are_an_error_not_a_panic() {
         let mut bytes = Vec::new();
-        pack_span(&full(), &Value::from("in"), &Value::from(2), &Object::new(), &mut bytes);
+        pack_span(&full(), &Value::from("in"), &Value::from(2), None, &mut bytes);
         for len in 0..bytes.len() {
             assert!(unpack_span("id", &stored(Value::from(&bytes[..len]))).is_err(), "cut at {len}");
         }

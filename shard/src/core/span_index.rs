@@ -164,7 +164,8 @@ pub(crate) struct SpanIndex {
     /// Up to which key the stored spans have been taken in; `None` once all are.
     building: Option<KeyBytes>,
     built: bool,
-    heads: HashMap<Arc<str>, SpanHead, FxBuildHasher>,
+    /// Boxed: a map that grows moves what it holds.
+    heads: HashMap<Arc<str>, Box<SpanHead>, FxBuildHasher>,
     by_start: Places,
     by_duration: Places,
     by_kind: BTreeMap<SpanKind, Places>,
@@ -207,7 +208,7 @@ impl SpanIndex {
             self.by_parent.entry(parent.clone()).or_default().insert(place.clone());
         }
         self.by_status.entry(head.status).or_default().insert(place);
-        self.heads.insert(id, head);
+        self.heads.insert(id, Box::new(head));
     }
 
     fn unlink(&mut self, id: &Arc<str>, head: &SpanHead) {
