@@ -1,8 +1,8 @@
-//! Short measurements of history: what a step adds to a put, how fast a run is replayed.
+//! Short measurements of history: what a step adds to a put, how fast a run is replayed, what a fork costs.
 
 use std::time::{Duration, Instant};
 
-use in_mem::{Database, Error, Result, Value};
+use in_mem::{Database, Error, ForkOptions, Result, Value};
 
 fn each(count: u32, mut what: impl FnMut(u32) -> Result<()>) -> Result<Duration> {
     let begun = Instant::now();
@@ -48,7 +48,25 @@ fn replay() -> Result<()> {
     Ok(())
 }
 
+fn forks() -> Result<()> {
+    for keys in [10, 1_000_000] {
+        let db = Database::builder().durability(in_mem::Durability::InMemory).shards(1).open()?;
+        let run = db.begin_run("parent")?;
+        for i in 0..keys {
+            run.kv().put(format!("key-{i:07}"), i)?;
+        }
+        let fork = each(1_000, |_| run.fork(ForkOptions::default()).map(|_| ()))?;
+        println!("a fork of {keys} keys: {fork:?}");
+        let fork = run.fork(ForkOptions::default())?;
+        let own = each(200_000, |i| run.kv().get(format!("key-{:07}", i % 10)).map(|_| ()))?;
+        let shared = each(200_000, |i| fork.kv().get(format!("key-{:07}", i % 10)).map(|_| ()))?;
+        println!("  a get of the parent's own {own:?}, of what a fork shares {shared:?}");
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     steps()?;
+    forks()?;
     replay()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use in_mem_engine::history::diff::DEFAULT_CONTEXT_EVENTS;
-use in_mem_engine::{Diff, ForkSettings, ImportReport, Point};
+use in_mem_engine::{Diff, ForkSettings, ImportReport, Point, PruneReport, RetentionPolicy};
 use in_mem_model::{Namespace, RunId, Value};
 
 use crate::{Database, Result, Run};
@@ -80,6 +80,15 @@ impl Database {
         }
         let id = self.engine().fork(parent, at.into(), settings)?;
         self.run(id)
+    }
+
+    /// Takes away the ended runs that a policy does not keep; with `dry_run`, only says which, and how many bytes they hold. Their
+    /// commits stay in the log and its archive.
+    ///
+    /// # Errors
+    /// [`crate::Error`]; the runs before the one that failed are gone.
+    pub fn prune(&self, policy: &RetentionPolicy, dry_run: bool) -> Result<PruneReport> {
+        self.engine().prune(policy, dry_run)
     }
 
     /// A run with its whole history, with the runs that it began and those forked from it, as the bytes of one file. Where it is a

@@ -58,9 +58,10 @@ pub use in_mem_engine::admin;
 pub use in_mem_engine::{
     Bundle, BundleError, BundledRun, Change, Clock, Commit, Diff, Digest, Divergence, Durability, Error,
     Event, Execution, ForkPoint, HistoryError, ImportReport, KeyChange, KeyDiff, KeyMoment, ManualClock,
-    Mismatch, OpenError, Pinning, Point, RecoveryPhase, RecoveryProgress, RunCursor, RunInfo, RunMeta,
-    RunOrder, RunStatus, Side, SnapshotError, Span, SpanCursor, SpanHead, SpanKind, SpanOrder, SpanStatus,
-    SpanTotals, StepError, Usage, ValueDiff, Verification, WriteError, event::ChainHead,
+    Mismatch, OpenError, Pinning, Point, PruneReport, PrunedRun, RecoveryPhase, RecoveryProgress,
+    RetentionPolicy, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, Side, SnapshotError, Span, SpanCursor,
+    SpanHead, SpanKind, SpanOrder, SpanStatus, SpanTotals, StepError, Usage, ValueDiff, Verification,
+    WriteError, event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,

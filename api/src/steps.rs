@@ -78,6 +78,9 @@ struct Places {
     next: Vec<u32>,
     /// Who is inside a step.
     owner: Option<ThreadId>,
+    /// The last place that was recorded when this handle took its first step, if one was; `None`: nobody has looked. Behind
+    /// it, nothing but what this handle records itself is to be found.
+    last: Option<Option<KeyBytes>>,
 }
 
 impl StepCursor {
@@ -278,6 +281,7 @@ impl Run {
     fn enter_step(&self) -> Result<(Place, Level<'_>)> {
         let mut places = self.cursor.places();
         if places.next.is_empty() {
+            places.last = Some(self.last_step()?);
             places.next.push(0);
         }
         let inside = places.next.len() > 1;
@@ -299,7 +303,33 @@ impl Run {
         Ok((Place::new(&numbers), Level { cursor: &self.cursor, depth }))
     }
 
+    /// Whether a place lies among those that were recorded before this handle came.
+    fn may_be_recorded(&self, place: &Place) -> bool {
+        match &self.cursor.places().last {
+            Some(last) => last.as_ref().is_some_and(|last| place.0 <= *last),
+            None => true,
+        }
+    }
+
+    /// The last place that is recorded.
+    fn last_step(&self) -> Result<Option<KeyBytes>> {
+        let request = ScanRequest {
+            run: self.id,
+            tag: Tag::Run,
+            lower: Bound::Included(KeyBytes::new(&[STEP_PREFIX])),
+            upper: Bound::Excluded(KeyBytes::new(&[STEP_PREFIX + 1])),
+            reverse: true,
+            at: None,
+            limit: 1,
+        };
+        let (mut found, _) = self.engine.snapshot(self.id)?.scan(request)?;
+        Ok(found.pop().map(|(key, _)| key))
+    }
+
     fn recorded_step(&self, place: &Place) -> Result<Option<Recorded>> {
+        if !self.may_be_recorded(place) {
+            return Ok(None);
+        }
         let Some(stored) = self.engine.get(self.id, Tag::Run, &place.0)? else { return Ok(None) };
         match Recorded::read(&stored.value) {
             Some(recorded) => Ok(Some(recorded)),
@@ -363,6 +393,9 @@ impl Run {
         };
         // The common case: nothing is there, and one look says so.
         let first = Place::new(&next);
+        if !self.may_be_recorded(&first) {
+            return Ok(());
+        }
         let Some(recorded) = self.first_step_from(&first, depth)? else { return Ok(()) };
         Err(StepError::Missing {
             run: self.id,

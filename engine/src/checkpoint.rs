@@ -29,14 +29,14 @@ pub(crate) use worker::{Wake, Worker, wake_channel};
 /// How many entries are read from the pin at a time, and how many runs are asked for in one turn.
 const ROWS_A_PAGE: usize = 512;
 
+/// Takes an item of a checkpoint: whose it is, and its bytes.
+pub(crate) type Push<'p> = dyn FnMut(RunId, &[u8]) -> Result<(), LogError> + 'p;
+
 /// How many forks are asked for in one turn.
 pub(crate) const FORKS_A_PAGE: usize = 1_024;
 
 /// The directory, inside a shard's, that keeps the log which checkpoints cover.
 pub(crate) const ARCHIVE: &str = "archive";
-
-/// Takes one item of a checkpoint: whose it is, and its bytes.
-pub(crate) type Push<'a> = &'a mut dyn FnMut(RunId, &[u8]) -> Result<(), LogError>;
 
 /// A checkpoint that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl<'s> Held<'s> {
     }
 
     /// Tells everything of that moment: entries, then what is said of runs. `push` gets whose it is, and the item's bytes.
-    pub(crate) fn write(&self, stopping: &AtomicBool, push: Push<'_>) -> Result<(), Error> {
+    pub(crate) fn write(&self, stopping: &AtomicBool, push: &mut Push<'_>) -> Result<(), Error> {
         let failed = |reason: String| Error::Checkpoint { shard: self.shard, reason };
         write_rows(&self.pin, stopping, push).map_err(|stop| match stop {
             Stop::Asked => Error::Closed,
@@ -156,7 +156,7 @@ impl<'s> Held<'s> {
 
 impl Held<'_> {
     /// Tells what forks share with their parents, as their own.
-    fn write_shared(&self, push: Push<'_>) -> Result<(), Error> {
+    fn write_shared(&self, push: &mut Push<'_>) -> Result<(), Error> {
         let (mut after, at) = (None, self.moment.version);
         loop {
             let forks = self.handle.maintain(move |core| core.forks_after(after, FORKS_A_PAGE))?;
@@ -180,7 +180,7 @@ impl Held<'_> {
 pub(crate) fn shared_entries<E>(
     run: RunId,
     page: &mut dyn FnMut(Tag, Option<KeyBytes>) -> Result<Page, E>,
-    push: Push<'_>,
+    push: &mut Push<'_>,
 ) -> Result<Result<(), LogError>, E> {
     let mut scratch = Vec::new();
     for tag in [Tag::Kv, Tag::Event, Tag::State, Tag::Trace, Tag::Run] {
@@ -217,7 +217,7 @@ pub(crate) enum Stop {
 }
 
 /// Tells every entry that a pin shows.
-pub(crate) fn write_rows(pin: &Pin, stopping: &AtomicBool, push: Push<'_>) -> Result<(), Stop> {
+pub(crate) fn write_rows(pin: &Pin, stopping: &AtomicBool, push: &mut Push<'_>) -> Result<(), Stop> {
     let mut scratch = Vec::new();
     let mut cursor = Some(Cursor::default());
     while let Some(at) = cursor {

@@ -26,8 +26,8 @@ pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
 pub use history::{
     Bundle, BundleError, BundledRun, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError,
-    ImportReport, KeyChange, KeyDiff, KeyMoment, Mismatch, Point, Side, Timeline, ValueDiff, Verification,
-    View,
+    ImportReport, KeyChange, KeyDiff, KeyMoment, Mismatch, Point, PruneReport, PrunedRun, RetentionPolicy,
+    Side, Timeline, ValueDiff, Verification, View,
 };
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
 pub use in_mem_shard::core::command::{self, RunInfo, Usage};

@@ -2,6 +2,7 @@
 //!
 //! - [`bundle`]: runs with all their history in one file.
 //! - [`commits`]: the commits of one run, in order, out of the shard's log.
+//! - [`prune`]: which ended runs are no longer kept.
 //! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
 //! - `fork`: runs that begin as another run stands, or stood.
 //! - [`diff`]: how two states differ, and where they parted.
@@ -16,6 +17,7 @@ pub mod diff;
 pub mod digest;
 mod error;
 mod fork;
+pub mod prune;
 pub mod timeline;
 
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
@@ -24,4 +26,5 @@ pub use diff::{Diff, Divergence, KeyDiff, Side, ValueDiff, diff_values};
 pub use digest::{Digest, Mismatch, Verification};
 pub use error::HistoryError;
 pub use fork::ForkSettings;
+pub use prune::{PruneReport, PrunedRun, RetentionPolicy};
 pub use timeline::{KeyMoment, Point, Timeline, View};

@@ -52,7 +52,7 @@ pub(super) fn reshard(
 }
 
 /// Tells everything that a core holds, which nobody else uses. Gives the number of runs.
-pub(crate) fn write_core(core: &mut ShardCore, shard: usize, push: Push<'_>) -> Result<u64, OpenError> {
+pub(crate) fn write_core(core: &mut ShardCore, shard: usize, push: &mut Push<'_>) -> Result<u64, OpenError> {
     let failed = |reason: String| OpenError::Thread { shard, reason };
     let pin = core.index_mut().reader().pin().map_err(|error| failed(error.to_string()))?;
     write_rows(&pin, &AtomicBool::new(false), push).map_err(|stop| match stop {

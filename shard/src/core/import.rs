@@ -80,13 +80,13 @@ impl ShardCore {
         let under = if several { lineage_id(home) } else { home };
         let logged = self.log_commit(under, several, &payload);
         self.payload = payload;
-        let outcome = logged.inspect(|&version| {
+        if let Ok(version) = logged {
             for ImportedChange { run, tag, key, value, expires_at } in changes {
                 self.install(run, tag, &key, version, value, expires_at);
             }
             self.finish_commit(version);
-        });
+        }
         self.now = now;
-        outcome
+        logged
     }
 }
