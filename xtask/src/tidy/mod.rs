@@ -11,11 +11,11 @@ use crate::report::{Figure, Report};
 /// What a convention says of a place: where, and what is wrong.
 pub(crate) type Findings = Result<Vec<String>, Error>;
 
-/// A convention: its name, and what looks for places that do not keep it.
-type Convention = (&'static str, fn() -> Findings);
+/// Looks for what goes against one.
+type Convention = fn() -> Findings;
 
 /// The conventions.
-const CONVENTIONS: &[Convention] = &[
+const CONVENTIONS: &[(&str, Convention)] = &[
     ("unsafe-in-named-modules", sources::unsafe_in_named_modules),
     ("unsafe-says-why", sources::unsafe_says_why),
     ("files-short", sources::files_short),
