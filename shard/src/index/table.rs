@@ -21,7 +21,7 @@ use super::arena::Arena;
 use super::hash::Hasher;
 use super::key::{HashedKey, KeyRef};
 use super::limits::{GROUP_SLOTS, MAX_DIRECTORY_BITS, SEGMENT_GROUPS_LOG2, SUBTABLE_BITS};
-use super::node::{Canary, Entry, Node, prefetch};
+use super::node::{Canary, Entry, Node, prefetch, prefetch_line};
 use crate::sync::{AtomicPtr, Ordering};
 
 const SUBTABLES: usize = 1 << SUBTABLE_BITS;
@@ -61,9 +61,14 @@ fn fingerprint(hash: u64) -> u16 {
     ((hash >> 16) as u16).max(1)
 }
 
-/// A cache line of slots.
+/// A cache line of slots, and beside it the line that says which entry each slot's key has. The second is only ever
+/// prefetched from: a search that waits for the newest version would otherwise wait for the entry behind it again. What
+/// counts is the version's own pointer, so a reader that meets a slot in change loses time and nothing else.
 #[repr(C, align(64))]
-struct Group([AtomicPtr<Node>; GROUP_SLOTS]);
+struct Group {
+    slots: [AtomicPtr<Node>; GROUP_SLOTS],
+    entries: [AtomicPtr<Entry>; GROUP_SLOTS],
+}
 
 /// The header of a segment; its groups follow. Only the writer uses the counts.
 #[repr(C, align(64))]
@@ -133,7 +138,10 @@ impl Segment {
                 counts: std::cell::Cell::new(Counts::default()),
             });
             for index in 0..1 << groups_log2 {
-                let empty = Group(std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())));
+                let empty = Group {
+                    slots: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                    entries: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                };
                 Self::groups(segment).add(index).write(empty);
             }
             segment
@@ -167,7 +175,7 @@ impl Segment {
             // SAFETY: in bounds. Acquire pairs with the writer's Release of the slot.
             let word = unsafe {
                 let group = Self::groups(segment).add(index / GROUP_SLOTS);
-                (&(*group).0)[index % GROUP_SLOTS].load(Ordering::Acquire)
+                (&(*group).slots)[index % GROUP_SLOTS].load(Ordering::Acquire)
             };
             let (node, print) = untagged(word);
             (print != 0).then_some(node)
@@ -248,7 +256,7 @@ impl Table {
             // Acquire pairs with the writer's Release of the slot, and so with all that it wrote into the node before.
             // SAFETY: as above.
             let words: [*mut Node; GROUP_SLOTS] =
-                std::array::from_fn(|slot| unsafe { (&(*group).0)[slot].load(Ordering::Acquire) });
+                std::array::from_fn(|slot| unsafe { (&(*group).slots)[slot].load(Ordering::Acquire) });
             let (mut matches, mut has_empty) = (0_u32, false);
             for (slot, word) in words.iter().enumerate() {
                 matches |= u32::from((word.addr() >> ADDRESS_BITS) as u16 == print) << slot;
@@ -258,6 +266,11 @@ impl Table {
                 let slot = matches.trailing_zeros() as usize;
                 matches &= matches - 1;
                 let (node, _) = untagged(words[slot]);
+                if cfg!(not(inmem_loom)) {
+                    // Relaxed: a hint, see `Group`; nothing for a model to explore.
+                    // SAFETY: in bounds.
+                    prefetch_line(unsafe { (&(*group).entries)[slot].load(Ordering::Relaxed) }.cast());
+                }
                 // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
                 let entry = unsafe {
                     (*node).read(|body| {
@@ -269,7 +282,7 @@ impl Table {
                 // SAFETY: as above.
                 if unsafe { Entry::key(entry) } == *key {
                     // SAFETY: in bounds.
-                    let slot = unsafe { &raw const (&(*group).0)[slot] };
+                    let slot = unsafe { &raw const (&(*group).slots)[slot] };
                     return Some(Found { slot, group, segment, node, entry });
                 }
             }
@@ -360,7 +373,7 @@ impl TableWriter {
         // SAFETY: live: only the writer retires segments, and it has not since it found this one. Relaxed loads: only the
         // writer stores. Release stores are not needed for a word that points nowhere, but cost nothing.
         unsafe {
-            let group = &(*found.group).0;
+            let group = &(*found.group).slots;
             let has_empty = group.iter().any(|slot| slot.load(Ordering::Relaxed).is_null());
             let mut counts = (*found.segment).counts.get();
             counts.live -= 1;
@@ -391,13 +404,18 @@ impl TableWriter {
             let mask = (1_usize << (*segment).groups_log2) - 1;
             let mut index = hash as usize & mask;
             loop {
-                for slot in &(*Segment::groups(segment).add(index)).0 {
+                let group = &*Segment::groups(segment).add(index);
+                for (slot, entry) in group.slots.iter().zip(&group.entries) {
                     let word = slot.load(Ordering::Relaxed);
                     if word.is_null() || word == deleted() {
                         let mut counts = (*segment).counts.get();
                         counts.live += 1;
                         counts.filled += u32::from(word.is_null());
                         (*segment).counts.set(counts);
+                        if cfg!(not(inmem_loom)) {
+                            // Relaxed: a hint, see `Group`.
+                            entry.store((*node).read(|body| body.entry), Ordering::Relaxed);
+                        }
                         // Release pairs with the Acquire of readers.
                         slot.store(tagged(node, fingerprint(hash)), Ordering::Release);
                         return;
