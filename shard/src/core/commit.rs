@@ -250,6 +250,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
+        if !self.index.remembers(snapshot) && !(request.reads.is_empty() && request.ranges.is_empty()) {
+            return Err(WriteError::SnapshotExpired { snapshot });
+        }
         // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
         let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
         for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
