@@ -250,7 +250,7 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
-        if !self.index.remembers(snapshot) && !(request.reads.is_empty() && request.ranges.is_empty()) {
+        if (!request.reads.is_empty() || !request.ranges.is_empty()) && !self.index.remembers(snapshot) {
             return Err(WriteError::SnapshotExpired { snapshot });
         }
         // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
