@@ -193,6 +193,7 @@ impl<'r> Transaction<'r> {
     }
 
     fn get(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>> {
+        self.check_lineage(run)?;
         let read = self.snapshot.get(run, tag, key)?;
         self.note_op()?;
         self.reads.push(ReadKey { key: Key::new(run, tag, key) });
@@ -230,6 +231,15 @@ impl<'r> Transaction<'r> {
         Ok(was_there)
     }
 
+    /// Of another lineage the snapshot shows nothing, which must not pass for there being nothing.
+    fn check_lineage(&self, run: RunId) -> Result<()> {
+        if run.routing() == self.run.id.routing() {
+            Ok(())
+        } else {
+            Err(WriteError::OtherLineage { run, with: self.run.id }.into())
+        }
+    }
+
     fn note_op(&self) -> Result<()> {
         let ops = self.reads.len() + self.ranges.len() + self.writes.len();
         if ops >= limits::MAX_TRANSACTION_OPS {
@@ -249,6 +259,7 @@ impl<'r> Transaction<'r> {
         upper: Bound<KeyBytes>,
     ) -> Result<Vec<(KeyBytes, Value)>> {
         self.note_op()?;
+        self.check_lineage(run)?;
         let below = self.snapshot.scan_all(run, tag, lower.clone(), upper.clone())?;
         let own = self.writes.range(run, tag, lower.as_ref().map(|k| &**k), upper.as_ref().map(|k| &**k));
         let mut merged: std::collections::BTreeMap<KeyBytes, Value> =

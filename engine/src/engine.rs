@@ -351,7 +351,7 @@ impl Engine {
     /// Makes a whole transaction, or nothing of it.
     ///
     /// # Errors
-    /// [`WriteError::Conflict`] where something it read has changed, and as [`Engine::put`].
+    /// [`WriteError::Conflict`] where something it read has changed, [`SnapshotError::Expired`], and as [`Engine::put`].
     pub fn commit(&self, request: CommitRequest) -> Result<Committed, Error> {
         let shard = self.handle(request.run);
         let request = std::cell::Cell::new(Some(request));
@@ -365,6 +365,12 @@ impl Engine {
                 other => Err(unexpected(other)),
             },
         )
+        .map_err(|error| match error {
+            Error::Write(WriteError::SnapshotExpired { .. }) => {
+                SnapshotError::Expired { limit_bytes: self.snapshot_limit_bytes }.into()
+            }
+            error => error,
+        })
     }
 
     /// Runs a closure on the shard that owns the run, as a transaction.

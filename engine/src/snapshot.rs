@@ -86,6 +86,17 @@ impl<'e> Snapshot<'e> {
         }
     }
 
+    /// How many live keys there were in a range then.
+    ///
+    /// # Errors
+    /// As [`Snapshot::scan`].
+    pub fn count(&self, mut request: ScanRequest) -> Result<u64, Error> {
+        request.at = Some(self.version());
+        let keys = self.engine.count(request)?;
+        // As for a page: what was counted was held if the pin still holds.
+        if self.pin.is_expired() { Err(self.expired()) } else { Ok(keys) }
+    }
+
     /// All entries of a range then.
     ///
     /// # Errors

@@ -57,3 +57,17 @@ fn pipelined_against_close() {
         assert_eq!(other.join().unwrap().is_ok(), ran);
     });
 }
+
+/// A sync by hand that finds the shard open and is too late to be woken by the close.
+#[test]
+fn sync_against_close() {
+    loom::model(|| {
+        let shard = start(List::new(), Execution::Inline, false);
+        let other = {
+            let shard = shard.clone();
+            loom::thread::spawn(move || shard.sync())
+        };
+        shard.close().unwrap();
+        assert!(matches!(other.join().unwrap(), Ok(()) | Err(CallError::Closed | CallError::OutcomeUnknown)));
+    });
+}

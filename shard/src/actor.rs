@@ -1,6 +1,7 @@
 //! The core as a turn drives it: with a clock, and with a log that is synced outside the turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
@@ -14,6 +15,9 @@ use crate::turn::{self, BackgroundJob, Maintenance, SyncFailed, Ticket};
 
 /// A spare is made when the active segment is full by one part in so many: a small database never makes one.
 const SPARE_AT: u64 = 4;
+
+/// How long keys that are due wait when the log took no delete: the home thread must not try again without a pause.
+const EXPIRE_RETRY: Duration = Duration::from_secs(1);
 
 /// A shard's core with what it needs of the world: the time, and the syncing of its log.
 #[derive(Debug)]
@@ -215,14 +219,16 @@ impl turn::Core for Actor {
     fn maintain(&mut self, budget_ops: usize) -> Maintenance {
         self.core.set_now(self.clock.now());
         // A log that takes no deletes now will not take them at once: the keys stay due, and absent to readers.
-        let looked_at = self.core.expire(budget_ops).unwrap_or(0);
+        let expired = self.core.expire(budget_ops);
+        let not_before = if expired.is_err() { EXPIRE_RETRY } else { Duration::ZERO };
+        let looked_at = expired.unwrap_or(0);
         self.known_expiry = self.core.next_expiry();
         if let Some(log) = self.core.log_mut().wal_mut() {
             while let Ok(spare) = self.spares.made.1.try_recv() {
                 log.add_spare(spare);
             }
         }
-        let next = self.known_expiry.map(|at| at.duration_since(self.core.now()));
+        let next = self.known_expiry.map(|at| at.duration_since(self.core.now()).max(not_before));
         Maintenance { more: looked_at == budget_ops, next }
     }
 
@@ -267,5 +273,44 @@ impl Actor {
             position.offset > log.config().segment_bytes / SPARE_AT
                 && self.spares.asked_for != Some(position.segment)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use in_mem_wal::{Config, Mode, ShardLog, SimDisk};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::core::Log;
+    use crate::core::command::Write;
+    use crate::core::run_meta::RunMeta;
+    use crate::index::{IndexConfig, IndexWriter};
+    use crate::turn::Core;
+
+    #[test]
+    fn a_log_that_takes_no_deletes_does_not_keep_the_home_thread_busy() {
+        let config = Config { segment_bytes: 1 << 20, mode: Mode::Buffered, shard: 0, create: true };
+        let storage = Arc::new(SimDisk::new(1));
+        let (log, _) =
+            ShardLog::recover(storage, Path::new("/log"), config, 1, None, &mut |_| Ok(())).unwrap();
+        let core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::Wal(log));
+        let clock = ManualClock::new(Timestamp(1));
+        let mut actor = Actor::new(core, Arc::new(clock.clone()), u64::MAX);
+        let run = RunId::from_bytes([1; 16]);
+        let mut request = CommitRequest::new(run);
+        request.writes.push((run, Write::CreateRun(Box::new(RunMeta::new(run, "r")))));
+        actor.begin_turn();
+        actor.core_mut().commit(request).unwrap();
+        actor.core_mut().put(run, Tag::Kv, b"k", Value::Null, Some(Timestamp(10)), Condition::Any).unwrap();
+        let log = actor.core_mut().log_mut().wal_mut().unwrap();
+        drop(log.begin_sync().unwrap());
+        assert!(log.begin_sync().is_none() && log.poisoned().is_some(), "the sync was given up");
+        clock.advance(100);
+        let Maintenance { more, next } = actor.maintain(8);
+        assert!(!more);
+        assert!(next.unwrap() >= EXPIRE_RETRY, "due at once, for ever");
     }
 }

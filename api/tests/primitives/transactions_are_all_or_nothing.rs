@@ -145,3 +145,17 @@ fn a_page_that_was_scanned_has_no_phantoms() {
         assert_eq!(run.kv().get("count").unwrap(), None);
     });
 }
+
+#[test]
+fn another_lineage_does_not_read_as_empty() {
+    let db = in_mem::Database::builder().shards(2).open().expect("opens");
+    let run = db.begin_run("here").expect("begins");
+    let other = (0..)
+        .map(|_| db.begin_run("elsewhere").expect("begins"))
+        .find(|other| in_mem_engine::shard_of(other.id(), 2) != in_mem_engine::shard_of(run.id(), 2))
+        .expect("runs are spread");
+    other.kv().put("k", 1).expect("puts");
+    let refused = |error| matches!(error, Error::Write(WriteError::OtherLineage { .. }));
+    assert!(refused(run.transaction(|tx| tx.kv_of(&other).get("k")).expect_err("not shown by the snapshot")));
+    assert!(refused(run.transaction(|tx| tx.kv_of(&other).list("")).expect_err("not shown by the snapshot")));
+}

@@ -131,3 +131,27 @@ fn what_expires_is_told_of_as_deleted() {
     assert_eq!(next(&mut watch), change("k", 1));
     assert_eq!(next(&mut watch), ("k".to_owned(), None));
 }
+
+#[test]
+fn a_watch_is_not_told_of_what_was_there_when_it_began() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = in_mem::Database::builder()
+        .path(dir.path())
+        .durability(in_mem::Durability::Strict)
+        .segment_bytes(1 << 20)
+        .background(false)
+        .shards(1)
+        .open()
+        .expect("opens");
+    let run = db.begin_run("watched").expect("begins");
+    let mut first = run.kv().watch("", 10).expect("watches");
+    // Installed, and noted for the first watch; not published before its sync.
+    let put = run.kv().put_async("k", 1).expect("begins");
+    let mut second = run.kv().watch("", 10).expect("watches");
+    let version = put.wait().expect("puts");
+    assert!(second.version() >= version);
+    assert_eq!(next(&mut first), change("k", 1));
+    assert_eq!(second.try_next().expect("not lagged"), None, "it is behind the version the watch began at");
+    run.kv().put("k", 2).expect("puts");
+    assert_eq!(next(&mut second), change("k", 2));
+}

@@ -15,7 +15,7 @@
 //! A bundle is read whole and proved before anything is written: its checksum, every value, every event's hash, every run's
 //! digest. It can then be refused without harm.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -245,6 +245,7 @@ impl Bundle {
             last = version;
             let timestamp = Timestamp(cursor.signed()?);
             let (changes_count, mut changes) = (cursor.varint()?, Vec::new());
+            let mut written = HashSet::new();
             for _ in 0..changes_count {
                 let place = cursor.varint()?;
                 let run = runs
@@ -263,6 +264,10 @@ impl Bundle {
                 }
                 let change = ImportedChange { run, tag, key, value, expires_at };
                 check_change(&change)?;
+                // A commit gives a key one version; two of them, the log would take and no index.
+                if !written.insert((place, tag as u8, change.key.to_vec())) {
+                    return Err(BundleError::damaged("a commit changes one key twice"));
+                }
                 changes.push(change);
             }
             commits.push(BundledCommit { version, timestamp, changes });
@@ -556,5 +561,25 @@ mod tests {
         let bundle = Bundle { runs: vec![run], commits };
         let refused = Bundle::read(&bundle.encode()).expect_err("the digest is wrong");
         assert!(refused.to_string().contains("do not come to the state"), "{refused}");
+    }
+
+    #[test]
+    fn a_commit_that_changes_one_key_twice_is_refused_before_it_is_logged() {
+        let id = RunId::from_bytes([1; 16]);
+        let mut meta = RunMeta::new(id, "x");
+        meta.first_version = Version(1);
+        let change = |key: &[u8], tag, value| ImportedChange {
+            run: id,
+            tag,
+            key: KeyBytes::new(key),
+            value: Some(value),
+            expires_at: None,
+        };
+        let twice = change(b"k", Tag::Kv, Value::from(1));
+        let changes = vec![change(b"", Tag::Run, meta.to_value()), twice.clone(), twice];
+        let commits = vec![BundledCommit { version: Version(1), timestamp: Timestamp(1), changes }];
+        let run = BundledRun { id, head: ChainHead::default(), content: [0; 32] };
+        let refused = Bundle::read(&Bundle { runs: vec![run], commits }.encode()).expect_err("refused");
+        assert!(refused.to_string().contains("one key twice"), "{refused}");
     }
 }

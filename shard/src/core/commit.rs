@@ -51,12 +51,20 @@ fn key(run: RunId, tag: Tag, user: &[u8]) -> Box<Key> {
     Box::new(Key { run, tag, user: KeyBytes::from(user) })
 }
 
-fn write_meta(run: RunId, meta: &RunMeta, effects: &mut EffectWriter<'_>, writes: &mut Vec<StagedWrite>) {
+fn write_meta(
+    run: RunId,
+    meta: &RunMeta,
+    effects: &mut EffectWriter<'_>,
+    writes: &mut Vec<StagedWrite>,
+) -> Result<(), WriteError> {
     let value = meta.to_value();
+    // Metadata lies one level deeper here than where the caller's was checked, and what is too deep the recovery would refuse.
+    value.check()?;
     effects.on(run);
     effects.put(Tag::Run, b"", &value, None);
     let (tag, key) = (Tag::Run, KeyBytes::default());
     writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at: None });
+    Ok(())
 }
 
 fn refuse_ended(run: RunId, status: RunStatus) -> Result<(), WriteError> {
@@ -242,6 +250,9 @@ impl ShardCore {
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {
+        if (!request.reads.is_empty() || !request.ranges.is_empty()) && !self.index.remembers(snapshot) {
+            return Err(WriteError::SnapshotExpired { snapshot });
+        }
         // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
         let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
         for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {
@@ -346,7 +357,7 @@ impl ShardCore {
                     let meta = Box::new(self.completed(*meta));
                     // Before what is written to the run, so that recovery knows whose that is; unless it changes yet.
                     if !changed.contains(&run) {
-                        write_meta(run, &meta, effects, &mut staging.writes);
+                        write_meta(run, &meta, effects, &mut staging.writes)?;
                         let staged = self.staged_run(run, staging);
                         staged.written = true;
                     }
@@ -371,7 +382,7 @@ impl ShardCore {
         // The metas last, each once, as they stand at the end; so that a run may be written and ended in one transaction.
         for staged in &staging.runs {
             if let (Some(meta), false) = (&staged.meta, staged.written) {
-                write_meta(staged.run, meta, effects, &mut staging.writes);
+                write_meta(staged.run, meta, effects, &mut staging.writes)?;
             }
         }
         Ok(())

@@ -63,6 +63,15 @@ pub enum WriteError {
         /// The version that is there now.
         found: Version,
     },
+    /// The transaction's snapshot was taken away: what was deleted since may have left no trace, so that nobody can say
+    /// whether what it read has changed.
+    #[error(
+        "the transaction's snapshot at {snapshot} expired before it was committed; run the transaction again"
+    )]
+    SnapshotExpired {
+        /// What the transaction saw.
+        snapshot: Version,
+    },
     /// The key holds something that cannot be counted up.
     #[error("{key} holds {found}, not an integer that can be incremented")]
     NotAnInteger {

@@ -321,6 +321,10 @@ impl ShardCore {
     /// A page of what a fork has of its parents' at a version: what a checkpoint writes down as the fork's own, since it cannot
     /// say what is shared.
     pub fn shared_page(&mut self, run: RunId, tag: Tag, after: Option<&KeyBytes>, at: Version) -> Page {
+        // A fork that was made since had nothing then: what it shares is newer than the checkpoint, and the log makes it again.
+        if self.runs.get(&run).is_none_or(|state| state.meta.first_version > at) {
+            return Page { entries: Vec::new(), next: None };
+        }
         let lower = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
         let limit = PAGE_LIMIT;
         let request =
@@ -331,5 +335,38 @@ impl ShardCore {
             own.is_none_or(|node| node.value.is_none())
         });
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use in_mem_model::Value;
+
+    use super::*;
+    use crate::core::Log;
+    use crate::core::command::{CommitRequest, Write};
+    use crate::core::error::Condition;
+    use crate::core::run_meta::ForkPoint;
+    use crate::index::{IndexConfig, IndexWriter};
+
+    #[test]
+    fn a_fork_made_after_a_checkpoints_moment_is_not_in_the_checkpoint() {
+        let mut core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::None);
+        let (parent, fork) = (RunId::from_bytes([0; 16]), RunId::from_bytes([1; 16]).with_routing(0));
+        let create = |core: &mut ShardCore, run, from: Option<RunId>| {
+            let mut meta = RunMeta::new(run, "r");
+            meta.forked_from = from.map(|run| ForkPoint { run, version: Version(u64::MAX) });
+            let mut request = CommitRequest::new(run);
+            request.writes.push((run, Write::CreateRun(Box::new(meta))));
+            core.commit(request).unwrap();
+        };
+        create(&mut core, parent, None);
+        let moment = core.begin_checkpoint().unwrap();
+        core.put(parent, Tag::Kv, b"k", Value::Null, None, Condition::Any).unwrap();
+        create(&mut core, fork, Some(parent));
+        assert_eq!(core.forks_after(None, 9), [fork]);
+        assert!(core.shared_page(fork, Tag::Kv, None, moment.version).entries.is_empty());
+        let now = core.version();
+        assert_eq!(core.shared_page(fork, Tag::Kv, None, now).entries.len(), 1);
     }
 }

@@ -238,6 +238,13 @@ impl ShardCore {
             Ok(Ok(result)) => {
                 let mut request = CommitRequest::new(run);
                 request.writes = writes.into_writes();
+                // A closure's writes were not checked on the way in, and what the log cannot read back must not get there.
+                for (_, write) in &request.writes {
+                    if let Write::Put { key, value, .. } = write {
+                        key.check()?;
+                        value.check()?;
+                    }
+                }
                 self.commit(request).map(|committed| (committed, Ok(result)))
             }
             Ok(Err(refused)) => {

@@ -150,6 +150,8 @@ impl WatchSender {
 struct Watcher {
     tag: Tag,
     prefix: KeyBytes,
+    /// It is told of what comes after. What is installed and not published when it begins may have been noted for others.
+    since: Version,
     sender: WatchSender,
 }
 
@@ -195,7 +197,10 @@ impl Watchers {
             let Some(all) = self.by_run.get_mut(&run) else { continue };
             let before = all.len();
             all.retain(|w| {
-                w.tag != tag || !change.key.starts_with(&w.prefix) || w.sender.tell(change.clone())
+                w.tag != tag
+                    || change.version <= w.since
+                    || !change.key.starts_with(&w.prefix)
+                    || w.sender.tell(change.clone())
             });
             self.count -= before - all.len();
             if all.is_empty() {
@@ -242,7 +247,7 @@ impl ShardCore {
                 return Err(WriteError::TooManyWatchers { limit: MAX_WATCHERS_PER_SHARD });
             }
         }
-        self.watchers.add(run, Watcher { tag, prefix, sender });
+        self.watchers.add(run, Watcher { tag, prefix, since: self.version, sender });
         // What is installed but not published yet, the watcher would have to be told of, and was not noted: the caller
         // waits until it is visible, so that a read behind the watch sees it.
         Ok(self.version)

@@ -74,6 +74,8 @@ pub(super) struct Reclaim {
     fresh: usize,
     /// No registration was below this at the last scan, and none will be.
     safe: u64,
+    /// The most that `safe` ever was: deletions up to here may be taken out, and with them every trace of the key.
+    forgotten: u64,
 }
 
 /// What the visibility of one superseded version comes to.
@@ -102,6 +104,7 @@ impl Reclaim {
             installs: 0,
             fresh: 0,
             safe: 0,
+            forgotten: 0,
         }
     }
 
@@ -136,6 +139,11 @@ impl Reclaim {
             self.recheck.extend(self.held_by_run.remove(&(run, version)));
         }
         true
+    }
+
+    /// Up to which version deletions may have been taken out.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Versions, keys and table parts that wait for somebody.
@@ -190,6 +198,7 @@ impl Reclaim {
         let mut steps = COLLECT_STEPS + 2 * std::mem::take(&mut self.installs);
         let scan = epoch.scan(&mut self.versions);
         self.safe = scan.safe;
+        self.forgotten = self.forgotten.max(scan.safe);
         let committed = epoch.committed();
         self.free_limbo(&scan, arena, &mut steps);
         if !lazy || scan.oldest_pin < committed || !self.retained.is_empty() {

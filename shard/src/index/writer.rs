@@ -435,6 +435,13 @@ impl IndexWriter {
         end
     }
 
+    /// Whether every deletion after `version` is still to be found: so it is while the version is pinned, and no longer for
+    /// certain once the pin is given back or has expired.
+    #[must_use]
+    pub fn remembers(&self, version: Version) -> bool {
+        version.0 >= self.reclaim.forgotten()
+    }
+
     /// The first key of a range that was written or deleted after `version`, published or not.
     ///
     /// Exact while `version` is pinned: until then no deletion after it is taken out.

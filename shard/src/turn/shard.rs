@@ -521,7 +521,10 @@ impl<C: Core> Inner<C> {
                 None => return true,
                 some => entry = some,
             }
-            park();
+            // Again, now that it is registered: a shard that closed before has woken everyone, and nobody comes after.
+            if !self.token.is_closed() {
+                park();
+            }
         }
     }
 
