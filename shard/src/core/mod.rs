@@ -12,6 +12,7 @@ mod expiry;
 mod fall_back;
 pub mod fork;
 pub mod import;
+mod install;
 mod log;
 mod query;
 mod recovery;
@@ -20,6 +21,7 @@ pub mod run_meta;
 mod run_state;
 pub mod span;
 pub mod span_index;
+mod stage;
 pub mod transaction;
 pub mod watch;
 

@@ -107,7 +107,7 @@ impl ShardCore {
         }
     }
 
-    /// The numbers of a stream's events from a place on, at most [`STREAM_PAGE`], and how many it has.
+    /// The numbers of a stream's events from a place on, at most `STREAM_PAGE`, and how many it has.
     pub fn stream(&self, request: &StreamRequest) -> (Vec<u64>, u64) {
         let numbers = self
             .runs

@@ -1,0 +1,284 @@
+//! What a transaction will do, worked out before anything of it is done: its effects, its events' numbers, its runs' new
+//! state. A refusal here leaves nothing behind.
+
+use std::sync::Arc;
+
+use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version};
+use smallvec::SmallVec;
+
+use super::ShardCore;
+use super::command::{RunChange, Write};
+use super::commit::refuse_ended;
+use super::effect::EffectWriter;
+use super::error::WriteError;
+use super::event::{self, ChainHead, event_key};
+use super::fork::{MAX_FORK_DEPTH, hidden_key};
+use super::run_meta::{RunMeta, RunStatus};
+
+/// What a commit will do to one of its runs as a whole.
+pub(super) struct StagedRun {
+    pub(super) run: RunId,
+    /// The meta to store, where it changes.
+    pub(super) meta: Option<Box<RunMeta>>,
+    pub(super) created: bool,
+    /// Whether it begins as a fork.
+    pub(super) forks: bool,
+    /// Whether the meta is among the writes already.
+    pub(super) written: bool,
+    pub(super) chain: ChainHead,
+    /// The streams it appended to, with the places they reach.
+    pub(super) streams: SmallVec<[(Arc<str>, u64); 1]>,
+}
+
+/// One change, ready to be installed.
+pub(super) enum StagedWrite {
+    Entry { run: RunId, tag: Tag, key: KeyBytes, value: Option<Value>, expires_at: Option<Timestamp> },
+    DropRun(RunId),
+}
+
+#[derive(Default)]
+pub(super) struct Staging {
+    pub(super) runs: SmallVec<[StagedRun; 2]>,
+    pub(super) writes: Vec<StagedWrite>,
+    pub(super) sequences: Vec<u64>,
+}
+
+fn write_meta(
+    run: RunId,
+    meta: &RunMeta,
+    effects: &mut EffectWriter<'_>,
+    writes: &mut Vec<StagedWrite>,
+) -> Result<(), WriteError> {
+    let value = meta.to_value();
+    // Metadata lies one level deeper here than where the caller's was checked, and what is too deep the recovery would refuse.
+    value.check()?;
+    effects.on(run);
+    effects.put(Tag::Run, b"", &value, None);
+    let (tag, key) = (Tag::Run, KeyBytes::default());
+    writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at: None });
+    Ok(())
+}
+
+impl ShardCore {
+    pub(super) fn stage(
+        &self,
+        home: RunId,
+        writes: Vec<(RunId, Write)>,
+        effects: &mut EffectWriter<'_>,
+        staging: &mut Staging,
+    ) -> Result<(), WriteError> {
+        staging.writes.reserve(writes.len());
+        let alone = writes.len() == 1;
+        let changed: SmallVec<[RunId; 2]> = writes
+            .iter()
+            .filter(|(_, write)| matches!(write, Write::ChangeRun(_)))
+            .map(|(run, _)| *run)
+            .collect();
+        for (run, write) in writes {
+            if run.routing() != home.routing() {
+                return Err(WriteError::OtherLineage { run, with: home });
+            }
+            match write {
+                Write::Put { tag, key, value, expires_at, condition } => {
+                    self.check_staged_writable(run, staging)?;
+                    self.check_condition(run, tag, &key, condition)?;
+                    effects.on(run);
+                    effects.put(tag, &key, &value, expires_at);
+                    staging.writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at });
+                }
+                Write::Delete { tag, key, condition } => {
+                    self.check_staged_writable(run, staging)?;
+                    self.check_condition(run, tag, &key, condition)?;
+                    effects.on(run);
+                    effects.delete(tag, &key);
+                    if staging.runs.iter().any(|s| s.run == run && s.forks) || self.must_hide(run, tag, &key)
+                    {
+                        let hidden = hidden_key(tag, &key);
+                        effects.put(Tag::Run, &hidden, &Value::Null, None);
+                        let value = Some(Value::Null);
+                        let tag = Tag::Run;
+                        staging.writes.push(StagedWrite::Entry {
+                            run,
+                            tag,
+                            key: hidden,
+                            value,
+                            expires_at: None,
+                        });
+                    }
+                    staging.writes.push(StagedWrite::Entry { run, tag, key, value: None, expires_at: None });
+                }
+                Write::Append { body } => {
+                    self.check_staged_writable(run, staging)?;
+                    let sequence = self.stage_event(run, &body, effects, staging)?;
+                    staging.sequences.push(sequence);
+                }
+                Write::CreateRun(meta) => {
+                    let chain = self.chain_to_go_on(&meta, run)?;
+                    let staged = self.staged_run(run, staging);
+                    if self.runs.contains_key(&run) || staged.created {
+                        return Err(WriteError::RunExists { run });
+                    }
+                    staged.created = true;
+                    staged.forks = meta.forked_from.is_some();
+                    staged.chain = chain;
+                    let meta = Box::new(self.completed(*meta));
+                    // Before what is written to the run, so that recovery knows whose that is; unless it changes yet.
+                    if !changed.contains(&run) {
+                        write_meta(run, &meta, effects, &mut staging.writes)?;
+                        let staged = self.staged_run(run, staging);
+                        staged.written = true;
+                    }
+                    self.staged_run(run, staging).meta = Some(meta);
+                }
+                Write::ChangeRun(change) => self.stage_change(run, &change, staging)?,
+                Write::DropRun => {
+                    if !self.runs.contains_key(&run) {
+                        return Err(WriteError::UnknownRun { run });
+                    }
+                    // A commit gives a key one version: what is dropped cannot be written in the same breath.
+                    if alone {
+                        effects.on(run);
+                    } else {
+                        return Err(WriteError::DropNotAlone { run });
+                    }
+                    effects.drop_run();
+                    staging.writes.push(StagedWrite::DropRun(run));
+                }
+            }
+        }
+        // The metas last, each once, as they stand at the end; so that a run may be written and ended in one transaction.
+        for staged in &staging.runs {
+            if let (Some(meta), false) = (&staged.meta, staged.written) {
+                write_meta(staged.run, meta, effects, &mut staging.writes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_event(
+        &self,
+        run: RunId,
+        body: &[u8],
+        effects: &mut EffectWriter<'_>,
+        staging: &mut Staging,
+    ) -> Result<u64, WriteError> {
+        let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
+        let stored = self.runs.get(&run);
+        let staged = self.staged_run(run, staging);
+        let place = stream.map(|name| {
+            if let Some((_, reached)) = staged.streams.iter_mut().find(|(n, _)| &**n == name) {
+                *reached += 1;
+                return *reached - 1;
+            }
+            let place = stored.map_or(0, |state| state.stream_len(name));
+            staged.streams.push((Arc::from(name), place + 1));
+            place
+        });
+        let (value, hash) = event::seal(&staged.chain, self.now, place, body, &mut Vec::new());
+        let sequence = staged.chain.len;
+        staged.chain = ChainHead { len: sequence + 1, hash };
+        let key = event_key(sequence);
+        effects.on(run);
+        effects.put(Tag::Event, &key, &value, None);
+        staging.writes.push(StagedWrite::Entry {
+            run,
+            tag: Tag::Event,
+            key: KeyBytes::from(&key[..]),
+            value: Some(value),
+            expires_at: None,
+        });
+        Ok(sequence)
+    }
+
+    fn stage_change(&self, run: RunId, change: &RunChange, staging: &mut Staging) -> Result<(), WriteError> {
+        let stored = self.runs.get(&run).map(|state| &state.meta);
+        let staged = self.staged_run(run, staging);
+        let mut meta = match (staged.meta.take(), stored) {
+            (Some(meta), _) => meta,
+            (None, Some(meta)) => meta.clone(),
+            (None, None) => return Err(WriteError::UnknownRun { run }),
+        };
+        let at = change.at.unwrap_or(self.now);
+        if let Some(to) = change.status {
+            let from = meta.status;
+            if !from.may_become(to) {
+                return Err(WriteError::InvalidStatus { run, from, to });
+            }
+            meta.status = to;
+            if to == RunStatus::Running {
+                meta.started.get_or_insert(at);
+            }
+            if to.is_ended() {
+                meta.ended.get_or_insert(at);
+            }
+            if change.error.is_some() {
+                meta.error.clone_from(&change.error);
+            }
+        } else if change.name.is_some() || change.tags.is_some() || change.metadata.is_some() {
+            refuse_ended(run, meta.status)?;
+        }
+        if let Some(name) = &change.name {
+            meta.name = name.clone();
+        }
+        if let Some(tags) = &change.tags {
+            meta.tags.clone_from(tags);
+        }
+        if let Some(metadata) = &change.metadata {
+            meta.metadata = metadata.clone();
+        }
+        staged.meta = Some(meta);
+        Ok(())
+    }
+
+    /// What is staged of the run, beginning with how it stands.
+    fn staged_run<'s>(&self, run: RunId, staging: &'s mut Staging) -> &'s mut StagedRun {
+        let place = staging.runs.iter().position(|s| s.run == run).unwrap_or_else(|| {
+            let chain = self.runs.get(&run).map(|s| s.chain).unwrap_or_default();
+            staging.runs.push(StagedRun {
+                run,
+                meta: None,
+                created: false,
+                forks: false,
+                written: false,
+                chain,
+                streams: SmallVec::new(),
+            });
+            staging.runs.len() - 1
+        });
+        &mut staging.runs[place]
+    }
+
+    /// The chain that a new run's events go on: a fork's parent's.
+    pub(super) fn chain_to_go_on(&self, meta: &RunMeta, run: RunId) -> Result<ChainHead, WriteError> {
+        let Some(point) = &meta.forked_from else { return Ok(ChainHead::default()) };
+        let parent = self.runs.get(&point.run).ok_or(WriteError::UnknownRun { run: point.run })?;
+        if point.run.routing() != run.routing() {
+            return Err(WriteError::OtherLineage { run, with: point.run });
+        }
+        if self.fork_depth(point.run) >= MAX_FORK_DEPTH {
+            return Err(WriteError::ForkTooDeep { run: point.run, limit: MAX_FORK_DEPTH });
+        }
+        Ok(parent.chain)
+    }
+
+    fn completed(&self, mut meta: RunMeta) -> RunMeta {
+        if let Some(point) = &mut meta.forked_from {
+            point.version = point.version.min(self.version);
+        }
+        if meta.created == Timestamp(0) {
+            meta.created = self.now;
+        }
+        if meta.status == RunStatus::Running {
+            meta.started.get_or_insert(meta.created);
+        }
+        meta.first_version = Version(self.version.0 + 1);
+        meta
+    }
+
+    fn check_staged_writable(&self, run: RunId, staging: &Staging) -> Result<(), WriteError> {
+        if staging.runs.iter().any(|s| s.run == run && s.created) {
+            return Ok(());
+        }
+        self.check_writable(run)
+    }
+}
