@@ -5,6 +5,10 @@
 //! index ([`Database::runs`]). Transactions are serializable within a run and its children, a write-ahead log makes
 //! them durable, and a killed process goes on where it was.
 //!
+//! An effect on the world is a durable step ([`Run::step`]). What a run was can be read at any of its commits ([`Run::at`]) and
+//! proved ([`Run::verify`]); runs are forked ([`Database::fork`]), compared ([`Database::diff`]) and carried elsewhere
+//! ([`Database::export`]). Of a database on disk there are backups ([`Database::backup`]), and [`admin`] for one that is damaged.
+//!
 //! ```
 //! use in_mem::{Database, RunStatus};
 //!

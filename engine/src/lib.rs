@@ -1,5 +1,9 @@
 //! The coordinator of in-mem: opens and recovers a database, routes every command to the shard that owns its run, merges
 //! what only all shards together can say.
+//!
+//! - [`Engine`]: commands and queries, snapshots, checkpoints in the background, backups, other numbers of shards.
+//! - [`history`]: what a run was, from the log alone: replay, forks, diffs, bundles, retention.
+//! - [`admin`]: what is done to a database that is not open.
 
 pub mod admin;
 mod backup;

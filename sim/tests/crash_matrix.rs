@@ -2,7 +2,7 @@
 
 use in_mem_sim::{Plan, Scenario};
 
-/// How many seeds of each kind: small here; the simulator's own program runs as many as one likes.
+/// How many seeds of each kind: small here, to be raised by whoever tries harder.
 const SEEDS: u64 = 60;
 
 fn run(plan: impl Fn(u64) -> Plan) -> u64 {

@@ -3,7 +3,7 @@
 use in_mem_sim::{FaultPlan, live_with_fault};
 use in_mem_wal::storage::sim::{FaultKind, OpKind};
 
-/// One operation in so many is tried here; the simulator's own program tries them all.
+/// One operation in so many is tried here; with 1, all of them.
 const STRIDE: usize = 7;
 
 fn try_all(strict: bool, kind: FaultKind, only: Option<OpKind>, sticky: bool) {
