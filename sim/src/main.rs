@@ -1,0 +1,45 @@
+//! Runs one of the programs; one JSON object a line. `cargo xtask` is what people use.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use in_mem_sim::crash;
+use in_mem_sim::finding::Finding;
+
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Crashes of the whole engine on a simulated disk.
+    Sim {
+        #[arg(long, default_value_t = 20_000)]
+        images: u64,
+        #[arg(long, default_value_t = 1)]
+        first_seed: u64,
+        #[arg(long)]
+        seed: Option<u64>,
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let findings: Vec<Finding> = match Cli::parse().program {
+        Program::Sim { images, first_seed, seed, threads } => {
+            crash::run(&crash::Plan { images, first_seed, only: seed, threads })
+        }
+    };
+    let mut holds = true;
+    for finding in findings {
+        holds &= finding.at_most.is_none_or(|most| finding.value <= most);
+        match serde_json::to_string(&finding) {
+            Ok(line) => println!("{line}"),
+            Err(error) => eprintln!("in-mem-sim: {error}"),
+        }
+    }
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
