@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::workload::{Did, Work};
 
 /// Where the database lies on the simulated disk.
-const PATH: &str = "/db";
+pub(crate) const PATH: &str = "/db";
 /// Openings of one database in one run, each ended by an accident.
 const EPOCHS: usize = 3;
 /// Actions in one opening, unless the power goes before.
@@ -97,7 +97,7 @@ impl Setup {
         builder.open()
     }
 
-    fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.clock.now().0
     }
 }
@@ -138,7 +138,8 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
             let recovered = check_image(&setup, &after, &ledger, accident, &mut rng, &mut outcome)
                 .map_err(|what| format!("opening {epoch}, image {image} ({accident:?}): {what}"))?;
             for (path, expected) in backups.iter().skip(image) {
-                let backup = setup.open(&untouched, path, None).map_err(|error| format!("{path}: {error}"))?;
+                let backup =
+                    setup.open(&untouched, path, None).map_err(|error| format!("{path}: {error}"))?;
                 expected.compare(&backup, setup.now()).map_err(|what| format!("{path}: {what}"))?;
                 outcome.backups += 1;
             }
@@ -147,7 +148,7 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
             }
         }
         (disk, live) = next.ok_or("no image to go on from")?;
-        setup.clock.advance(2 * rng.i64(..100));
+        setup.clock.advance(2 * rng.i64(0..100));
     }
     Ok(outcome)
 }

@@ -90,9 +90,22 @@ impl Ledger {
         self.look(db)
     }
 
-    /// Nothing of what was sent was done.
-    pub fn refuse(&mut self) {
-        self.in_flight.clear();
+    /// Something of what was sent was refused. Where the shard counts no further all of it was; otherwise nobody knows.
+    ///
+    /// # Errors
+    /// In words, where the database does not answer.
+    pub fn refuse(&mut self, db: &Database) -> Result<(), String> {
+        let versions = versions(db)?;
+        let stuck = self.in_flight.iter().any(|(shard, _)| versions[*shard] > self.shards[*shard].newest);
+        if !stuck {
+            self.in_flight.clear();
+        }
+        Ok(())
+    }
+
+    /// The run of the first commit of which nobody knows whether it was made.
+    pub fn stuck(&self) -> Option<RunId> {
+        self.in_flight.first().and_then(|(_, changes)| changes.first()).map(Change::run)
     }
 
     fn look(&mut self, db: &Database) -> Result<(), String> {

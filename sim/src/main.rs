@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use in_mem_sim::crash;
 use in_mem_sim::finding::Finding;
+use in_mem_sim::{crash, faults};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -25,6 +25,12 @@ enum Program {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
+    /// Every operation of a scripted workload fails in turn.
+    Faults {
+        /// Only every so-many-th operation.
+        #[arg(long, default_value_t = 1)]
+        stride: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -32,6 +38,7 @@ fn main() -> ExitCode {
         Program::Sim { images, first_seed, seed, threads } => {
             crash::run(&crash::Plan { images, first_seed, only: seed, threads })
         }
+        Program::Faults { stride } => faults::run(stride.max(1)),
     };
     let mut holds = true;
     for finding in findings {

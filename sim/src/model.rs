@@ -196,7 +196,14 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
         .keys()
         .filter_map(|key| model.get(key, now).map(|value| (key.clone(), value.clone())))
         .collect();
-    same_pairs("kv", &found, &expected)?;
+    same_pairs("kv", &found, &expected).map_err(|what| {
+        let ends: Vec<_> = model
+            .kv
+            .iter()
+            .filter_map(|(key, (_, at))| at.map(|at| (String::from_utf8_lossy(key), at - now)))
+            .collect();
+        format!("{what} (keys that end, and in how many microseconds: {ends:?})")
+    })?;
 
     let events = run.events().iter().collect::<in_mem::Result<Vec<_>>>().map_err(words)?;
     same("number of events", events.len(), model.events.len())?;

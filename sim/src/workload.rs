@@ -84,7 +84,7 @@ impl Work<'_> {
         match result {
             Ok(_) => self.ledger.acknowledge(self.db).map(|()| Did::Well),
             Err(error) => {
-                self.ledger.refuse();
+                self.ledger.refuse(self.db)?;
                 Ok(Did::Failed(error))
             }
         }
@@ -337,7 +337,7 @@ impl Work<'_> {
             3 | 4 => self.db.sync(),
             5 | 6 => self.db.checkpoint().map(|_| ()),
             _ => {
-                let to = format!("/backup-{}", self.backups.len());
+                let to = format!("/backup-{}", self.rng.u32(..));
                 let result = self.db.backup(&to).map(|_| ());
                 if result.is_ok() && !self.disk.crashed() {
                     self.backups.push((to, self.ledger.live.clone()));
