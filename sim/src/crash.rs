@@ -67,6 +67,7 @@ pub struct Setup {
     seed: u64,
     durability: Durability,
     keep_history: bool,
+    pub(crate) segment_bytes: u64,
     /// The clock of all of them.
     pub clock: ManualClock,
 }
@@ -74,7 +75,13 @@ pub struct Setup {
 impl Setup {
     /// What belongs to this seed.
     pub fn new(seed: u64, durability: Durability, keep_history: bool) -> Self {
-        Self { seed, durability, keep_history, clock: ManualClock::new(Timestamp(START)) }
+        Self {
+            seed,
+            durability,
+            keep_history,
+            segment_bytes: SEGMENT_BYTES,
+            clock: ManualClock::new(Timestamp(START)),
+        }
     }
 
     /// Opens a database on this disk.
@@ -88,7 +95,7 @@ impl Setup {
             .clock(Arc::new(self.clock.clone()))
             .background(false)
             .hash_seed(self.seed)
-            .segment_bytes(SEGMENT_BYTES)
+            .segment_bytes(self.segment_bytes)
             .keep_history(self.keep_history)
             .durability(self.durability);
         if let Some(shards) = shards {

@@ -103,6 +103,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Of what was sent, one by one, only these may have been made.
+    pub fn keep(&mut self, made: &[bool]) {
+        let mut made = made.iter();
+        self.in_flight.retain(|_| made.next().copied().unwrap_or(true));
+    }
+
     /// The run of the first commit of which nobody knows whether it was made.
     pub fn stuck(&self) -> Option<RunId> {
         self.in_flight.first().and_then(|(_, changes)| changes.first()).map(Change::run)

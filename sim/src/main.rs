@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use in_mem_sim::finding::Finding;
-use in_mem_sim::{crash, faults};
+use in_mem_sim::{corrupt, crash, faults, kill};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -25,6 +25,26 @@ enum Program {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
+    /// Files damaged bit by bit, cut, mixed up.
+    Corrupt {
+        /// Only every so-many-th bit, byte and sector.
+        #[arg(long, default_value_t = 1)]
+        stride: usize,
+    },
+    /// A process killed again and again.
+    Crash {
+        #[arg(long, default_value_t = 1_000)]
+        kills: u32,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// The process that is killed.
+    #[command(hide = true)]
+    Child {
+        path: std::path::PathBuf,
+        #[arg(long)]
+        strict: bool,
+    },
     /// Every operation of a scripted workload fails in turn.
     Faults {
         /// Only every so-many-th operation.
@@ -37,6 +57,13 @@ fn main() -> ExitCode {
     let findings: Vec<Finding> = match Cli::parse().program {
         Program::Sim { images, first_seed, seed, threads } => {
             crash::run(&crash::Plan { images, first_seed, only: seed, threads })
+        }
+        Program::Corrupt { stride } => corrupt::run(stride.max(1)),
+        Program::Crash { kills, seed } => kill::run(kills, seed),
+        Program::Child { path, strict } => {
+            let Err(error) = kill::child(&path, strict);
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
         }
         Program::Faults { stride } => faults::run(stride.max(1)),
     };

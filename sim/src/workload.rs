@@ -121,6 +121,21 @@ impl Work<'_> {
         }
     }
 
+    /// Writes one thing; no maintenance and no time.
+    ///
+    /// # Errors
+    /// As [`Work::act`].
+    pub fn write(&mut self) -> Result<Did, String> {
+        let open: Vec<RunId> =
+            self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect();
+        let Some(id) = open.first().copied() else { return self.begin_run(&open) };
+        if self.rng.u8(..4) == 0 {
+            return self.transaction(id, &open);
+        }
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        self.single(&run)
+    }
+
     fn begin_run(&mut self, open: &[RunId]) -> Result<Did, String> {
         let mut bytes = [0; 16];
         self.rng.fill(&mut bytes);
@@ -134,7 +149,10 @@ impl Work<'_> {
             }
             None => Ok(self.db.new_run(&name)),
         };
-        let begin = begin.map_err(|error| format!("a child cannot be made: {error}"))?;
+        let begin = match begin {
+            Ok(begin) => begin,
+            Err(error) => return Ok(Did::Failed(error)),
+        };
         let changes =
             vec![Change::Begin { run: id, name, parent }, Change::Tags { run: id, tags: tags.clone() }];
         self.send(id, changes);
@@ -284,25 +302,29 @@ impl Work<'_> {
 
     fn batch(&mut self, id: RunId) -> Result<Did, String> {
         let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
-        let mut pending = Vec::new();
-        let mut result = Ok(());
+        let mut sent = Vec::new();
         for _ in 0..self.rng.usize(2..=BATCH) {
             let (key, value) = (key(self.rng), value(self.rng));
             self.send(
                 id,
                 vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
             );
-            match run.kv().put_async(key, value) {
-                Ok(sent) => pending.push(sent),
-                Err(error) => result = Err(error),
-            }
+            sent.push(run.kv().put_async(key, value));
         }
-        for pending in pending {
-            if let Err(error) = pending.wait() {
-                result = Err(error);
-            }
+        let results: Vec<_> = sent.into_iter().map(|sent| sent.and_then(in_mem::Pending::wait)).collect();
+        // Some may have been made where others were refused.
+        let refused = |result: &Result<_, Error>| matches!(result, Err(error) if !matches!(error, Error::OutcomeUnknown { .. }));
+        if !self.disk.crashed() && results.iter().any(refused) {
+            self.ledger.keep(&results.iter().map(|result| !refused(result)).collect::<Vec<_>>());
         }
-        self.end(result)
+        let error = results.iter().find_map(|result| result.as_ref().err().cloned());
+        match results.into_iter().find(|result| matches!(result, Err(Error::OutcomeUnknown { .. }))) {
+            Some(unknown) => self.end(unknown),
+            None => match (self.end(Ok(()))?, error) {
+                (Did::Well, Some(error)) => Ok(Did::Failed(error)),
+                (did, _) => Ok(did),
+            },
+        }
     }
 
     fn life(&mut self, id: RunId) -> Result<Did, String> {
