@@ -81,7 +81,11 @@ impl Actor {
     #[inline]
     pub fn ticket(&self) -> Ticket {
         let version = self.core.version();
-        if self.core.published() < version { Ticket(version.0) } else { Ticket::NOW }
+        if self.core.published() < version && !cfg!(inmem_mutant = "shard_ack_without_ticket") {
+            Ticket(version.0)
+        } else {
+            Ticket::NOW
+        }
     }
 
     /// See [`ShardCore::put`].
