@@ -128,6 +128,14 @@ impl Builder {
         self
     }
 
+    /// The seed of everything that is drawn by lot inside (the index's hash, the salts of a new log): for the simulator, whose
+    /// runs repeat byte for byte. Users leave it alone, so that nobody can foresee which keys share a place.
+    #[doc(hidden)]
+    pub fn hash_seed(mut self, seed: u64) -> Self {
+        self.config.hash_seed = Some(seed);
+        self
+    }
+
     /// Opens the database; one on disk is recovered first.
     ///
     /// # Errors

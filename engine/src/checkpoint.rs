@@ -248,7 +248,7 @@ fn encode_row(row: &OwnedRow, out: &mut Vec<u8>) {
         key: &row.user,
         version: row.value.version,
         timestamp: row.value.timestamp,
-        expires_at: row.value.expires_at,
+        expires_at: row.value.expires_at.filter(|_| !cfg!(inmem_mutant = "engine_checkpoint_forgets_expiry")),
         value: row.value.value.clone(),
     }
     .encode(out);
@@ -372,12 +372,19 @@ impl Checkpointer {
         })?;
         drop(held);
         // Before it has its name: a checkpoint that a power cut leaves ahead of its log would be refused.
-        handle.turn.sync().map_err(|error| crate::engine::call_error(error, None))?;
+        if !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync") {
+            handle.turn.sync().map_err(|error| crate::engine::call_error(error, None))?;
+        }
         let synced = handle.maintain(|core| core.log().wal().map(in_mem_wal::ShardLog::synced_lsn))?;
-        if synced.is_some_and(|synced| synced < covers) {
+        if synced.is_some_and(|synced| synced < covers)
+            && !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync")
+        {
             return Err(failed(format!("the log is not on the disk through record {covers}")));
         }
         let bytes = writer.bytes();
+        if cfg!(inmem_mutant = "engine_prune_first") {
+            prune_checkpoints(&*self.storage, dir, 0).map_err(log)?;
+        }
         writer.finish().map_err(log)?;
         let segments_released = self.let_go(shard, dir, covers).map_err(|error| {
             failed(format!("it is written, but the log before it could not be let go: {error}"))

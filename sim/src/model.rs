@@ -1,118 +1,236 @@
-//! What the database should hold: every commit that was asked for, shard by shard, in order.
+//! A database so simple that it is right: what every commit changes, and whether a real one shows the same.
 
 use std::collections::BTreeMap;
 
-use in_mem::{RunId, RunStatus, Value};
-use in_mem_engine::shard_of;
+use in_mem::{Database, RunId, RunStatus, Timestamp, Value};
 
-/// What a run holds.
+/// One change that a commit makes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunContent {
-    /// Its name.
-    pub name: String,
-    /// Its status.
-    pub status: RunStatus,
-    /// Its keys.
-    pub kv: BTreeMap<String, Value>,
-    /// Its events: kind and data.
-    pub events: Vec<(String, Value)>,
-    /// Its cells.
-    pub cells: BTreeMap<String, Value>,
-    /// The version that changed it last; 0: not known, since the commit was never acknowledged.
-    pub last_version: u64,
+#[allow(missing_docs, reason = "the fields are what the primitives take")]
+pub enum Change {
+    /// A run begins.
+    Begin { run: RunId, name: String, parent: Option<RunId> },
+    /// A run moves on in its life.
+    Status { run: RunId, status: RunStatus },
+    /// A run gets other tags.
+    Tags { run: RunId, tags: Vec<String> },
+    /// A run is deleted.
+    Drop { run: RunId },
+    /// A key is put; it expires at this microsecond.
+    Put { run: RunId, key: Vec<u8>, value: Value, expires: Option<i64> },
+    /// A key is deleted.
+    Delete { run: RunId, key: Vec<u8> },
+    /// An event is appended.
+    Append { run: RunId, kind: String, stream: Option<String>, payload: Value },
+    /// A cell is set.
+    Set { run: RunId, cell: String, value: Value },
+    /// A cell is deleted.
+    Unset { run: RunId, cell: String },
+    /// A span is recorded, started or ended.
+    Span { run: RunId, id: String, start: i64, end: Option<i64>, parent: Option<String> },
 }
 
-impl RunContent {
-    /// A run that was just begun.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            status: RunStatus::Running,
-            kv: BTreeMap::new(),
-            events: Vec::new(),
-            cells: BTreeMap::new(),
-            last_version: 0,
+impl Change {
+    /// Whose it is.
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Begin { run, .. }
+            | Self::Status { run, .. }
+            | Self::Tags { run, .. }
+            | Self::Drop { run }
+            | Self::Put { run, .. }
+            | Self::Delete { run, .. }
+            | Self::Append { run, .. }
+            | Self::Set { run, .. }
+            | Self::Unset { run, .. }
+            | Self::Span { run, .. } => *run,
         }
     }
+}
 
-    /// Whether this is what the other is, as far as the other is known.
-    pub fn is(&self, expected: &Self) -> bool {
-        let same_version = expected.last_version == 0 || self.last_version == expected.last_version;
-        same_version
-            && Self { last_version: 0, ..self.clone() } == Self { last_version: 0, ..expected.clone() }
+/// An event, as it was appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelEvent {
+    /// Its kind.
+    pub kind: String,
+    /// Its stream.
+    pub stream: Option<String>,
+    /// Its payload.
+    pub payload: Value,
+}
+
+/// A span: its start, its end, its parent.
+pub type ModelSpan = (i64, Option<i64>, Option<String>);
+
+/// A run and all it holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModelRun {
+    /// Its name.
+    pub name: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The run that began it.
+    pub parent: Option<RunId>,
+    /// Where it stands.
+    pub status: Option<RunStatus>,
+    /// Its pairs, with the microsecond they expire at.
+    pub kv: BTreeMap<Vec<u8>, (Value, Option<i64>)>,
+    /// Its events.
+    pub events: Vec<ModelEvent>,
+    /// Its cells.
+    pub cells: BTreeMap<String, Value>,
+    /// Its spans.
+    pub spans: BTreeMap<String, ModelSpan>,
+}
+
+impl ModelRun {
+    /// The value of a key at this moment.
+    pub fn get(&self, key: &[u8], now: i64) -> Option<&Value> {
+        self.kv.get(key).filter(|(_, expires)| expires.is_none_or(|at| at > now)).map(|(value, _)| value)
+    }
+
+    /// Whether it takes writes.
+    pub fn is_open(&self) -> bool {
+        self.status.is_some_and(|status| !status.is_ended())
     }
 }
 
-/// One commit: what the runs it touched hold after it. `None`: the run was deleted.
-#[derive(Debug, Clone)]
-pub struct Commit {
-    /// The runs, as they are after it.
-    pub after: Vec<(RunId, Option<RunContent>)>,
-}
-
-/// The runs of one shard.
-pub(crate) type Content = BTreeMap<RunId, RunContent>;
-
-/// What one shard may hold after a crash: its base and some prefix of its commits.
-#[derive(Debug, Clone, Default)]
-pub struct ShardModel {
-    /// What it held when the database was opened.
-    pub(crate) base: Content,
-    /// What was committed since, in order.
-    pub commits: Vec<Commit>,
-    /// So many of them were acknowledged.
-    pub acknowledged: usize,
-    /// So many of them were synced.
-    pub synced: usize,
-}
-
-/// What the database should hold.
-#[derive(Debug, Clone, Default)]
+/// All runs.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Model {
-    /// Each shard, as the runs are routed now.
-    pub shards: Vec<ShardModel>,
+    /// By id.
+    pub runs: BTreeMap<RunId, ModelRun>,
 }
 
 impl Model {
-    /// A database that holds `content`, routed to so many shards.
-    pub(crate) fn of(content: Content, shards: usize) -> Self {
-        let mut model = Self { shards: vec![ShardModel::default(); shards] };
-        for (run, held) in content {
-            model.shards[shard_of(run, shards)].base.insert(run, held);
+    /// Makes one change. A run that is not there is made: the workload begins runs before it writes to them.
+    pub fn apply(&mut self, change: &Change) {
+        if let Change::Drop { run } = change {
+            self.runs.remove(run);
+            return;
         }
-        model
-    }
-
-    /// The shard that a run lives on.
-    pub fn shard_of(&self, run: RunId) -> usize {
-        shard_of(run, self.shards.len())
-    }
-
-    /// What everything holds after all commits.
-    pub(crate) fn newest(&self) -> Content {
-        self.shards.iter().flat_map(|shard| shard.prefix(shard.commits.len())).collect()
-    }
-
-    /// Everything acknowledged so far is synced.
-    pub fn synced(&mut self) {
-        for shard in &mut self.shards {
-            shard.synced = shard.acknowledged;
+        let run = self.runs.entry(change.run()).or_default();
+        match change.clone() {
+            Change::Begin { name, parent, .. } => {
+                *run = ModelRun { name, parent, status: Some(RunStatus::Running), ..ModelRun::default() };
+            }
+            Change::Status { status, .. } => run.status = Some(status),
+            Change::Tags { tags, .. } => run.tags = tags,
+            Change::Drop { .. } => {}
+            Change::Put { key, value, expires, .. } => {
+                run.kv.insert(key, (value, expires));
+            }
+            Change::Delete { key, .. } => {
+                run.kv.remove(&key);
+            }
+            Change::Append { kind, stream, payload, .. } => {
+                run.events.push(ModelEvent { kind, stream, payload })
+            }
+            Change::Set { cell, value, .. } => {
+                run.cells.insert(cell, value);
+            }
+            Change::Unset { cell, .. } => {
+                run.cells.remove(&cell);
+            }
+            Change::Span { id, start, end, parent, .. } => {
+                run.spans.insert(id, (start, end, parent));
+            }
         }
+    }
+
+    /// Makes all of them.
+    pub fn apply_all(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| self.apply(change));
+    }
+
+    /// Whether the database shows these runs, all they hold, and no other run. The first difference otherwise.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn compare(&self, db: &Database, now: i64) -> Result<(), String> {
+        let shown = db.runs().with_memories().list().map_err(|error| format!("listing runs: {error}"))?;
+        for info in &shown {
+            if !self.runs.contains_key(&info.id) {
+                return Err(format!("run {} ({}) is there and should not be", info.id, info.meta.name));
+            }
+        }
+        self.runs.iter().try_for_each(|(id, run)| {
+            compare_run(db, *id, run, now).map_err(|what| format!("run {id} ({}): {what}", run.name))
+        })
     }
 }
 
-impl ShardModel {
-    /// What it holds after the first `n` commits.
-    pub(crate) fn prefix(&self, n: usize) -> Content {
-        let mut content = self.base.clone();
-        for commit in &self.commits[..n] {
-            for (run, after) in &commit.after {
-                match after {
-                    Some(held) => content.insert(*run, held.clone()),
-                    None => content.remove(run),
-                };
-            }
-        }
-        content
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: found {found:?}, expected {expected:?}")) }
+}
+
+/// The first pair that differs.
+fn same_pairs(what: &str, found: &[(Vec<u8>, Value)], expected: &[(Vec<u8>, Value)]) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
     }
+    let at = found.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let show = |pair: Option<&(Vec<u8>, Value)>| {
+        pair.map_or("nothing".to_owned(), |(key, value)| {
+            let value: String = format!("{value:?}").chars().take(40).collect();
+            format!("{} = {value}", String::from_utf8_lossy(key))
+        })
+    };
+    Err(format!("{what}, pair {at}: found {}, expected {}", show(found.get(at)), show(expected.get(at))))
+}
+
+fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(), String> {
+    let words = |error: in_mem::Error| error.to_string();
+    let run = db.run(id).map_err(words)?;
+    let info = run.info().map_err(words)?;
+    same("name", &*info.meta.name, &*model.name)?;
+    same("status", Some(info.meta.status), model.status)?;
+    same("parent", info.meta.parent, model.parent)?;
+    let tags: Vec<String> = info.meta.tags.iter().map(|tag| (**tag).to_owned()).collect();
+    same("tags", &tags, &model.tags)?;
+
+    let pairs = run.kv().list("").map_err(words)?;
+    let found: Vec<(Vec<u8>, Value)> = pairs.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
+    let expected: Vec<(Vec<u8>, Value)> = model
+        .kv
+        .keys()
+        .filter_map(|key| model.get(key, now).map(|value| (key.clone(), value.clone())))
+        .collect();
+    same_pairs("kv", &found, &expected).map_err(|what| {
+        let ends: Vec<_> = model
+            .kv
+            .iter()
+            .filter_map(|(key, (_, at))| at.map(|at| (String::from_utf8_lossy(key), at - now)))
+            .collect();
+        format!("{what} (keys that end, and in how many microseconds: {ends:?})")
+    })?;
+
+    let events = run.events().iter().collect::<in_mem::Result<Vec<_>>>().map_err(words)?;
+    same("number of events", events.len(), model.events.len())?;
+    same("usage of events", info.events.entries, model.events.len() as u64)?;
+    same("length of the chain", run.events().len().map_err(words)?, model.events.len() as u64)?;
+    for (event, expected) in events.iter().zip(&model.events) {
+        same("event's kind", &*event.kind, &*expected.kind)?;
+        same("event's stream", event.stream.as_ref().map(|(name, _)| &**name), expected.stream.as_deref())?;
+        same("event's payload", &event.payload, &expected.payload)?;
+    }
+    let streamed = model.events.iter().filter(|event| event.stream.as_deref() == Some("s0")).count() as u64;
+    same("length of a stream", run.events().stream("s0").len().map_err(words)?, streamed)?;
+
+    let cells = run.state().list("").map_err(words)?;
+    let found: Vec<(Vec<u8>, Value)> =
+        cells.into_iter().map(|(cell, value)| (cell.to_vec(), value.value)).collect();
+    let expected: Vec<(Vec<u8>, Value)> =
+        model.cells.iter().map(|(cell, value)| (cell.clone().into_bytes(), value.clone())).collect();
+    same_pairs("cells", &found, &expected)?;
+
+    same("number of spans", info.traces.entries, model.spans.len() as u64)?;
+    for (span_id, (start, end, parent)) in &model.spans {
+        let span =
+            run.traces().get(span_id).map_err(words)?.ok_or_else(|| format!("span {span_id} is gone"))?;
+        same("span's start", span.head.start, Timestamp(*start))?;
+        same("span's end", span.head.end, end.map(Timestamp))?;
+        same("span's parent", span.head.parent.as_deref(), parent.as_deref())?;
+    }
+    Ok(())
 }

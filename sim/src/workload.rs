@@ -1,208 +1,385 @@
-//! A seeded agent: what it asks of a database next, and what the database should hold then.
+//! Random work with every primitive.
 
-use in_mem::{Database, Error, RunId, RunStatus, Timestamp, Value};
-use in_mem_wal::storage::sim::SimRng;
+use std::time::Duration;
 
-use crate::model::{Commit, Model, RunContent};
+use fastrand::Rng;
+use in_mem::EventDraft;
+use in_mem::{
+    Clock, Database, Error, ManualClock, Run, RunId, RunStatus, SpanDraft, SpanEnd, SpanKind, Timestamp,
+    Value,
+};
+use in_mem_wal::SimDisk;
 
-/// The most runs that are alive at once.
-const RUNS_LIMIT: usize = 6;
+use crate::ledger::Ledger;
+use crate::model::{Change, Model};
 
-/// What is asked next, and what it should lead to.
+/// Runs there may be at once.
+const RUNS: usize = 6;
+/// Commits that are sent before the first is waited for.
+const BATCH: usize = 6;
+
+/// A database under test, with all that belongs to it.
 #[derive(Debug)]
-pub struct Workload {
-    rng: SimRng,
-    /// Counts up: no two values are the same.
-    stamp: i64,
+pub struct Work<'a> {
+    /// The database.
+    pub db: &'a Database,
+    /// Its disk.
+    pub disk: &'a SimDisk,
+    /// Its clock.
+    pub clock: &'a ManualClock,
+    /// What is known of it.
+    pub ledger: &'a mut Ledger,
+    /// Backups that were acknowledged, with what they hold.
+    pub backups: &'a mut Vec<(String, Model)>,
+    /// Where the dice come from.
+    pub rng: &'a mut Rng,
 }
 
-impl Workload {
-    /// The sequence that belongs to this seed.
-    pub fn new(seed: u64) -> Self {
-        Self { rng: SimRng::new(seed), stamp: 0 }
+/// How one action ended.
+#[derive(Debug)]
+pub enum Did {
+    /// Acknowledged.
+    Well,
+    /// The machine is gone: what was under way is in flight.
+    MachineGone,
+    /// Refused.
+    Failed(Error),
+}
+
+fn key(rng: &mut Rng) -> Vec<u8> {
+    let mut key = format!("{}{}", ["", "a/", "a/b/"][rng.usize(..3)], rng.u8(..10)).into_bytes();
+    if rng.u8(..20) == 0 {
+        key.resize(60, 255);
+    }
+    key
+}
+
+/// Any value; now and then one that takes several sectors.
+pub fn value(rng: &mut Rng) -> Value {
+    match rng.u8(..9) {
+        0 => Value::Null,
+        1 => Value::from(rng.bool()),
+        2..=4 => Value::from(rng.i64(-100..100)),
+        5 => Value::from(rng.f64()),
+        6 => Value::from("text".repeat(rng.usize(..40))),
+        7 => {
+            let mut bytes = vec![0; rng.usize(..1_500)];
+            rng.fill(&mut bytes);
+            Value::from(bytes)
+        }
+        _ => in_mem::value!({ "k": [1, "two", null], "bytes": vec![3u8; 9] }),
+    }
+}
+
+impl Work<'_> {
+    fn now(&self) -> i64 {
+        self.clock.now().0
     }
 
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.rng.below(n)
-    }
-
-    fn value(&mut self) -> Value {
-        self.stamp += 1;
-        match self.below(12) {
-            // Larger than a segment: split over several records.
-            0 => Value::from(vec![(self.stamp % 251) as u8; 9_000]),
-            1..=3 => Value::from(format!("{} {}", self.stamp, "x".repeat(self.stamp as usize % 400))),
-            _ => Value::from(self.stamp),
+    /// Ends an action: what was sent is acknowledged, in flight, or refused.
+    fn end<T>(&mut self, result: Result<T, Error>) -> Result<Did, String> {
+        if self.disk.crashed() {
+            return Ok(Did::MachineGone);
+        }
+        match result {
+            Ok(_) => self.ledger.acknowledge(self.db).map(|()| Did::Well),
+            Err(error) => {
+                self.ledger.refuse(self.db)?;
+                Ok(Did::Failed(error))
+            }
         }
     }
 
-    fn key(&mut self) -> String {
-        format!("k{}", self.below(8))
+    fn send(&mut self, run: RunId, changes: Vec<Change>) {
+        self.ledger.send(self.db, run, changes);
     }
 
-    /// One commit: enters it into the model, asks for it, and enters whether it was acknowledged. `dead`: whether the disk is
-    /// gone by now, so that nobody saw the answer.
+    /// Does one thing.
     ///
     /// # Errors
-    /// What the database answered; the commit's outcome is then unknown.
-    pub fn commit(&mut self, db: &Database, model: &mut Model, dead: impl Fn() -> bool) -> Result<(), Error> {
-        let all = model.newest();
+    /// In words: the database did something that it must not do. An error that it returned is no such thing.
+    pub fn act(&mut self) -> Result<Did, String> {
         let open: Vec<RunId> =
-            all.iter().filter(|(_, held)| !held.status.is_ended()).map(|(run, _)| *run).collect();
-        let choice = self.below(20);
-        if open.is_empty() || (choice == 0 && all.len() < RUNS_LIMIT) {
-            return self.begin(db, model, None, dead);
+            self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect();
+        if open.is_empty() || (self.ledger.live.runs.len() < RUNS && self.rng.u8(..100) < 6) {
+            return self.begin_run(&open);
         }
-        let run = open[self.below(open.len() as u64) as usize];
-        let mut held = all[&run].clone();
-        match choice {
-            1 if all.len() < RUNS_LIMIT => self.begin(db, model, Some(run), dead),
-            0..=2 => {
-                let key = self.key();
-                if held.kv.remove(&key).is_none() {
-                    return Ok(());
-                }
-                done(db, model, vec![(run, Some(held))], dead, |db| {
-                    db.run(run)?.kv().delete(&key).map(|_| ())
-                })
+        let id = open[self.rng.usize(..open.len())];
+        match self.rng.u8(..100) {
+            0..=6 => self.maintenance(),
+            7..=9 => self.advance(),
+            10..=24 => self.transaction(id, &open),
+            25..=34 => self.batch(id),
+            35..=37 => self.life(id),
+            _ => {
+                let run = match self.db.run(id) {
+                    Ok(run) => run,
+                    Err(error) => return Err(format!("run {id} is not found: {error}")),
+                };
+                self.single(&run)
             }
-            3..=5 => {
-                let value = self.value();
-                held.events.push(("note".to_owned(), value.clone()));
-                done(db, model, vec![(run, Some(held))], dead, |db| {
-                    db.run(run)?.events().append("note", value).map(|_| ())
-                })
+        }
+    }
+
+    /// Writes one thing; no maintenance and no time.
+    ///
+    /// # Errors
+    /// As [`Work::act`].
+    pub fn write(&mut self) -> Result<Did, String> {
+        let open: Vec<RunId> =
+            self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect();
+        let Some(id) = open.first().copied() else { return self.begin_run(&open) };
+        if self.rng.u8(..4) == 0 {
+            return self.transaction(id, &open);
+        }
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        self.single(&run)
+    }
+
+    fn begin_run(&mut self, open: &[RunId]) -> Result<Did, String> {
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        let (mut id, name) = (RunId::from_bytes(bytes), format!("run-{}", self.rng.u8(..9)));
+        let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("t{n}")).collect();
+        let parent = (!open.is_empty() && self.rng.bool()).then(|| open[self.rng.usize(..open.len())]);
+        let begin = match parent {
+            Some(parent) => {
+                id = id.with_routing(parent.routing());
+                self.db.run(parent).and_then(|run| run.child(&name))
+            }
+            None => Ok(self.db.new_run(&name)),
+        };
+        let begin = match begin {
+            Ok(begin) => begin,
+            Err(error) => return Ok(Did::Failed(error)),
+        };
+        let changes =
+            vec![Change::Begin { run: id, name, parent }, Change::Tags { run: id, tags: tags.clone() }];
+        self.send(id, changes);
+        let result = begin.id(id).tags(tags).begin();
+        self.end(result)
+    }
+
+    fn single(&mut self, run: &Run) -> Result<Did, String> {
+        let (id, now) = (run.id(), self.now());
+        let own = self.ledger.live.runs[&id].clone();
+        match self.rng.u8(..12) {
+            0..=2 => {
+                let (key, value) = (key(self.rng), value(self.rng));
+                self.send(
+                    id,
+                    vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
+                );
+                let result = run.kv().put(key, value);
+                self.end(result)
+            }
+            3 => {
+                let (key, value) = (key(self.rng), value(self.rng));
+                let ttl = self.rng.u64(1..50) * 2 + 1;
+                let expires = Some(now + i64::try_from(ttl).unwrap_or(1));
+                self.send(id, vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires }]);
+                let result = run.kv().put_with_ttl(key, value, Duration::from_micros(ttl));
+                self.end(result)
+            }
+            4 => {
+                let key = key(self.rng);
+                let expected = own.get(&key, now).is_some();
+                if !expected {
+                    // Whether a delete of nothing is a commit is the engine's own affair: it is not asked.
+                    return Ok(Did::Well);
+                }
+                self.send(id, vec![Change::Delete { run: id, key: key.clone() }]);
+                let result = run.kv().delete(&key);
+                if !self.disk.crashed() && matches!(result, Ok(false)) {
+                    return Err(format!("key {key:?} was not there to delete"));
+                }
+                self.end(result)
+            }
+            5 => {
+                let key = key(self.rng);
+                let before = match own.get(&key, now) {
+                    None => 0,
+                    Some(Value::Int(before)) => *before,
+                    Some(_) => return Ok(Did::Well),
+                };
+                // Counting leaves the time that a key ends as it was.
+                let expires = own.get(&key, now).and_then(|_| own.kv[&key].1);
+                self.send(
+                    id,
+                    vec![Change::Put { run: id, key: key.clone(), value: Value::from(before + 3), expires }],
+                );
+                let result = run.kv().increment(&key, 3);
+                self.end(result)
             }
             6 | 7 => {
-                let value = self.value();
-                let cell = format!("c{}", self.below(3));
-                held.cells.insert(cell.clone(), value.clone());
-                done(db, model, vec![(run, Some(held))], dead, |db| {
-                    db.run(run)?.state().set(&cell, value).map(|_| ())
-                })
-            }
-            8 if self.below(3) == 0 => {
-                held.status = RunStatus::Completed;
-                done(db, model, vec![(run, Some(held))], dead, |db| db.run(run)?.end(RunStatus::Completed))
-            }
-            9 if self.below(3) == 0 => done(db, model, vec![(run, None)], dead, |db| db.run(run)?.delete()),
-            10..=13 => self.transaction(db, model, run, held, dead),
-            _ => {
-                let (key, value) = (self.key(), self.value());
-                held.kv.insert(key.clone(), value.clone());
-                done(db, model, vec![(run, Some(held))], dead, |db| {
-                    db.run(run)?.kv().put(&key, value).map(|_| ())
-                })
-            }
-        }
-    }
-
-    fn begin(
-        &mut self,
-        db: &Database,
-        model: &mut Model,
-        parent: Option<RunId>,
-        dead: impl Fn() -> bool,
-    ) -> Result<(), Error> {
-        self.stamp += 1;
-        let mut entropy = [0; 10];
-        for byte in &mut entropy {
-            *byte = self.rng.next_u64() as u8;
-        }
-        let now = Timestamp(1_000_000 + self.stamp);
-        let id = match parent {
-            None => RunId::new(now, entropy),
-            Some(parent) => RunId::child_of(parent, now, entropy),
-        };
-        let name = format!("run {}", self.stamp);
-        let held = RunContent::new(&name);
-        done(db, model, vec![(id, Some(held))], dead, |db| {
-            match parent {
-                None => db.new_run(&name).id(id).begin()?,
-                Some(parent) => db.run(parent)?.child(&name)?.id(id).begin()?,
-            };
-            Ok(())
-        })
-    }
-
-    /// Several keys, an event and a cell, of a run and of another of its lineage where there is one.
-    fn transaction(
-        &mut self,
-        db: &Database,
-        model: &mut Model,
-        run: RunId,
-        mut held: RunContent,
-        dead: impl Fn() -> bool,
-    ) -> Result<(), Error> {
-        let writes: Vec<(String, Value)> = (0..3).map(|_| (self.key(), self.value())).collect();
-        for (key, value) in &writes {
-            held.kv.insert(key.clone(), value.clone());
-        }
-        let mark = self.value();
-        held.events.push(("tx".to_owned(), mark.clone()));
-        held.cells.insert("tx".to_owned(), mark.clone());
-        let other = model
-            .newest()
-            .into_iter()
-            .find(|(id, held)| *id != run && id.routing() == run.routing() && !held.status.is_ended());
-        let mut after = vec![(run, Some(held))];
-        let mut also = None;
-        if let Some((id, mut held)) = other {
-            held.kv.insert("from".to_owned(), mark.clone());
-            after.push((id, Some(held)));
-            also = Some(id);
-        }
-        done(db, model, after, dead, |db| {
-            let run = db.run(run)?;
-            let also = also.map(|id| db.run(id)).transpose()?;
-            run.transaction(|tx| {
-                for (key, value) in &writes {
-                    tx.kv().get(key)?;
-                    tx.kv().put(key, value.clone())?;
+                let stream = self.rng.bool().then(|| format!("s{}", self.rng.u8(..2)));
+                let payload = value(self.rng);
+                let mut draft = EventDraft::new("happened", payload.clone());
+                if let Some(stream) = &stream {
+                    draft = draft.stream(stream);
                 }
-                tx.events().append("tx", mark.clone())?;
-                tx.state().set("tx", mark.clone())?;
-                if let Some(also) = &also {
-                    tx.kv_of(also).put("from", mark.clone())?;
+                self.send(id, vec![Change::Append { run: id, kind: "happened".into(), stream, payload }]);
+                let result = run.events().append_draft(&draft);
+                self.end(result)
+            }
+            8 | 9 => {
+                let cell = format!("c{}", self.rng.u8(..4));
+                if own.cells.contains_key(&cell) && self.rng.u8(..3) == 0 {
+                    self.send(id, vec![Change::Unset { run: id, cell: cell.clone() }]);
+                    let result = run.state().delete(&cell);
+                    return self.end(result);
+                }
+                let value = value(self.rng);
+                self.send(id, vec![Change::Set { run: id, cell: cell.clone(), value: value.clone() }]);
+                let result = run.state().set(&cell, value);
+                self.end(result)
+            }
+            _ => {
+                let span = format!("sp{}", self.rng.u8(..20));
+                match own.spans.get(&span) {
+                    Some((start, None, parent)) => {
+                        let (start, end) = (*start, *start + 9);
+                        let parent = parent.clone();
+                        self.send(
+                            id,
+                            vec![Change::Span { run: id, id: span.clone(), start, end: Some(end), parent }],
+                        );
+                        let result = run.traces().end_span(&span, SpanEnd::ok().at(Timestamp(end)));
+                        self.end(result)
+                    }
+                    Some(_) => Ok(Did::Well),
+                    None => {
+                        let parent = self.rng.bool().then(|| format!("sp{}", self.rng.u8(..20)));
+                        let mut draft =
+                            SpanDraft::new(SpanKind::ToolCall, "n").id(&*span).start(Timestamp(now));
+                        if let Some(parent) = &parent {
+                            draft = draft.parent(&**parent);
+                        }
+                        let end = self.rng.bool().then_some(now + 5);
+                        self.send(id, vec![Change::Span { run: id, id: span, start: now, end, parent }]);
+                        let result = match end {
+                            Some(end) => run.traces().record(&draft.end(Timestamp(end))),
+                            None => run.traces().start_span(&draft),
+                        };
+                        self.end(result)
+                    }
+                }
+            }
+        }
+    }
+
+    fn transaction(&mut self, id: RunId, open: &[RunId]) -> Result<Did, String> {
+        let relative = open.iter().copied().find(|other| *other != id && other.routing() == id.routing());
+        let mut changes = Vec::new();
+        for _ in 0..self.rng.usize(1..6) {
+            let run = relative.filter(|_| self.rng.bool()).unwrap_or(id);
+            changes.push(match self.rng.u8(..4) {
+                0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: value(self.rng) },
+                1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: value(self.rng) },
+                _ => Change::Put { run, key: key(self.rng), value: value(self.rng), expires: None },
+            });
+        }
+        self.send(id, changes.clone());
+        let db = self.db;
+        let result = db.run(id).and_then(|run| {
+            run.transaction(|tx| {
+                for change in &changes {
+                    let on = db.run(change.run())?;
+                    match change {
+                        Change::Append { kind, payload, .. } => {
+                            tx.events_of(&on).append(kind, payload.clone())?
+                        }
+                        Change::Set { cell, value, .. } => tx.state_of(&on).set(cell, value.clone())?,
+                        Change::Put { key, value, .. } => tx.kv_of(&on).put(key, value.clone())?,
+                        _ => {}
+                    }
                 }
                 Ok(())
             })
-        })
+        });
+        self.end(result)
     }
-}
 
-/// Asks, and enters the outcome.
-fn done(
-    db: &Database,
-    model: &mut Model,
-    mut after: Vec<(RunId, Option<RunContent>)>,
-    dead: impl Fn() -> bool,
-    ask: impl FnOnce(&Database) -> Result<(), Error>,
-) -> Result<(), Error> {
-    for held in after.iter_mut().filter_map(|(_, held)| held.as_mut()) {
-        // Not known before it is acknowledged.
-        held.last_version = 0;
-    }
-    let number = model.shard_of(after[0].0);
-    let shard = &mut model.shards[number];
-    shard.commits.push(Commit { after });
-    let at = shard.commits.len();
-    let answer = ask(db);
-    if answer.is_ok() && !dead() {
-        shard.acknowledged = at;
-        for (run, held) in &mut shard.commits[at - 1].after {
-            if let (Some(held), Some(info)) = (held, db.engine().run_info(*run)?) {
-                held.last_version = info.last_version.0;
-            }
+    fn batch(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        let mut sent = Vec::new();
+        for _ in 0..self.rng.usize(2..=BATCH) {
+            let (key, value) = (key(self.rng), value(self.rng));
+            self.send(
+                id,
+                vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
+            );
+            sent.push(run.kv().put_async(key, value));
+        }
+        let results: Vec<_> = sent.into_iter().map(|sent| sent.and_then(in_mem::Pending::wait)).collect();
+        // Some may have been made where others were refused.
+        let refused = |result: &Result<_, Error>| matches!(result, Err(error) if !matches!(error, Error::OutcomeUnknown { .. }));
+        if !self.disk.crashed() && results.iter().any(refused) {
+            self.ledger.keep(&results.iter().map(|result| !refused(result)).collect::<Vec<_>>());
+        }
+        let error = results.iter().find_map(|result| result.as_ref().err().cloned());
+        match results.into_iter().find(|result| matches!(result, Err(Error::OutcomeUnknown { .. }))) {
+            Some(unknown) => self.end(unknown),
+            None => match (self.end(Ok(()))?, error) {
+                (Did::Well, Some(error)) => Ok(Did::Failed(error)),
+                (did, _) => Ok(did),
+            },
         }
     }
-    // Refused: nothing was changed. Only of an unknown outcome may anything be there afterwards.
-    if let Err(error) = &answer
-        && !dead()
-        && !matches!(error, Error::OutcomeUnknown { .. })
-    {
-        shard.commits.pop();
+
+    fn life(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        if self.rng.u8(..3) == 0 {
+            self.send(id, vec![Change::Drop { run: id }]);
+            let result = run.delete();
+            return self.end(result);
+        }
+        if self.rng.bool() {
+            let tags: Vec<String> = (0..self.rng.u8(..4)).map(|n| format!("u{n}")).collect();
+            self.send(id, vec![Change::Tags { run: id, tags: tags.clone() }]);
+            let result = run.set_tags(tags);
+            return self.end(result);
+        }
+        let status = [RunStatus::Completed, RunStatus::Failed][self.rng.usize(..2)];
+        self.send(id, vec![Change::Status { run: id, status }]);
+        let result = run.end(status);
+        self.end(result)
     }
-    answer
+
+    fn advance(&mut self) -> Result<Did, String> {
+        // By an even number, where the times to live are odd: no key ends at the very moment it is looked at.
+        self.clock.advance(self.rng.i64(1..40) * 2);
+        Ok(Did::Well)
+    }
+
+    fn maintenance(&mut self) -> Result<Did, String> {
+        let dice = self.rng.u8(..8);
+        let result = match dice {
+            0..=2 => self.db.step(),
+            3 | 4 => self.db.sync(),
+            5 | 6 => self.db.checkpoint().map(|_| ()),
+            _ => {
+                let to = format!("/backup-{}", self.rng.u32(..));
+                let result = self.db.backup(&to).map(|_| ());
+                if result.is_ok() && !self.disk.crashed() {
+                    self.backups.push((to, self.ledger.live.clone()));
+                }
+                result
+            }
+        };
+        if self.disk.crashed() {
+            return Ok(Did::MachineGone);
+        }
+        self.ledger.expired(self.db)?;
+        match result {
+            Ok(()) => {
+                // A step syncs, a sync does, and a checkpoint syncs the logs of the shards that it writes.
+                if dice <= 4 {
+                    self.ledger.synced();
+                }
+                Ok(Did::Well)
+            }
+            Err(error) => Ok(Did::Failed(error)),
+        }
+    }
 }

@@ -127,7 +127,7 @@ fn test(models: &[&str], preemptions: u32) -> Command {
 }
 
 /// A compiler that plants the bug in this workspace's crates alone: their dependencies need not be built again for it.
-fn wrapper(mutant: &str) -> Result<PathBuf, Error> {
+pub(crate) fn wrapper(mutant: &str) -> Result<PathBuf, Error> {
     use std::os::unix::fs::PermissionsExt;
     let directory = shell::root().join("target/loom/mutants");
     fs::create_dir_all(&directory)?;

@@ -9,6 +9,7 @@ mod loom;
 mod peers;
 mod report;
 mod shell;
+mod sim;
 mod tidy;
 
 use std::process::ExitCode;
@@ -40,6 +41,12 @@ enum Command {
     Peers(peers::Arguments),
     /// The models of the commit paths, in every order of their steps; or planted bugs, which they have to find.
     Loom(loom::Arguments),
+    /// The whole engine on a simulated disk: power cuts, failing operations, planted bugs.
+    Sim(sim::Sim),
+    /// A process on a real disk, killed again and again.
+    Crash(sim::Crash),
+    /// Files damaged bit by bit.
+    Corrupt(sim::Corrupt),
     /// The stress tests under AddressSanitizer. Needs a nightly toolchain.
     Asan,
     /// How many lines the tests run.
@@ -60,6 +67,9 @@ fn main() -> ExitCode {
         Command::Gates(arguments) => gates::run(arguments, &mut report),
         Command::Peers(arguments) => peers::run(arguments, &mut report),
         Command::Loom(arguments) => loom::run(arguments, &mut report),
+        Command::Sim(arguments) => sim::sim(arguments, &mut report),
+        Command::Crash(arguments) => sim::crash(arguments, &mut report),
+        Command::Corrupt(arguments) => sim::corrupt(arguments, &mut report),
         Command::Asan => asan::run(&mut report),
         Command::Coverage => coverage::run(&mut report),
         Command::Tidy => tidy::run(&mut report),

@@ -83,6 +83,34 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<Optio
     }
 }
 
+/// Runs a program at most so long, keeping what it prints on its standard output; `None`: it was ended at the limit.
+pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<Option<Outcome>, Error> {
+    let start = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut out = child.stdout.take();
+    // Read beside the waiting: a full pipe would hold the program up.
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(out) = &mut out {
+            let _ = std::io::Read::read_to_string(out, &mut text);
+        }
+        text
+    });
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let output = reader.join().unwrap_or_default();
+    Ok(Some(Outcome { succeeded: status.success(), seconds: start.elapsed().as_secs_f64(), output }))
+}
+
 /// The repository's files whose names end so, as git knows them, new ones included.
 pub(crate) fn files(endings: &[&str]) -> Result<Vec<PathBuf>, Error> {
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"];

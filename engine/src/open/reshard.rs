@@ -41,6 +41,9 @@ pub(super) fn reshard(
         runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
     }
     drop(old);
+    if cfg!(inmem_mutant = "engine_manifest_before_shards") {
+        manifest.write(&**storage, &directory.path)?;
+    }
     image.finish()?;
     // Read back before it counts.
     let recovered = recover_generation(directory, &manifest, storage, config)?;

@@ -1,0 +1,368 @@
+//! The whole engine on a simulated disk: worked with at random, cut off at a random operation, recovered from many images of
+//! what the disk may hold then.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use in_mem::{Clock, Database, Durability, ManualClock, Timestamp};
+use in_mem_wal::SimDisk;
+
+use crate::finding::Finding;
+use crate::ledger::{Accident, Ledger};
+use crate::model::Model;
+use crate::workload::{Did, Work};
+
+/// Where the database lies on the simulated disk.
+pub(crate) const PATH: &str = "/db";
+/// Openings of one database in one run, each ended by an accident.
+const EPOCHS: usize = 3;
+/// Actions in one opening, unless the power goes before.
+const ACTIONS: usize = 120;
+/// Images looked at from one moment.
+const IMAGES_PER_CRASH: usize = 8;
+/// Small, so that logs roll over and are let go often.
+const SEGMENT_BYTES: u64 = 8 << 10;
+/// Where the clock starts, in microseconds since 1970.
+const START: i64 = 1_000_000_000_000;
+
+/// How many, and which.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Images to check.
+    pub images: u64,
+    /// The first seed.
+    pub first_seed: u64,
+    /// Only this seed, once.
+    pub only: Option<u64>,
+    /// Threads that run seeds side by side.
+    pub threads: usize,
+}
+
+/// What a run of one seed came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Images checked.
+    pub images: u64,
+    /// Hash over all operations on all disks.
+    pub trace: u64,
+    /// How often the power went during an opening.
+    pub openings_cut: u64,
+    /// Backups that were opened.
+    pub backups: u64,
+}
+
+impl Outcome {
+    fn saw(&mut self, disk: &SimDisk) {
+        self.trace = self.trace.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ disk.trace_hash();
+    }
+}
+
+/// How the databases of one seed are opened.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    seed: u64,
+    durability: Durability,
+    keep_history: bool,
+    pub(crate) segment_bytes: u64,
+    /// The clock of all of them.
+    pub clock: ManualClock,
+}
+
+impl Setup {
+    /// What belongs to this seed.
+    pub fn new(seed: u64, durability: Durability, keep_history: bool) -> Self {
+        Self {
+            seed,
+            durability,
+            keep_history,
+            segment_bytes: SEGMENT_BYTES,
+            clock: ManualClock::new(Timestamp(START)),
+        }
+    }
+
+    /// Opens a database on this disk.
+    ///
+    /// # Errors
+    /// What opening it says.
+    pub fn open(&self, disk: &SimDisk, path: &str, shards: Option<usize>) -> in_mem::Result<Database> {
+        let mut builder = Database::builder()
+            .path(path)
+            .storage(Arc::new(disk.clone()))
+            .clock(Arc::new(self.clock.clone()))
+            .background(false)
+            .hash_seed(self.seed)
+            .segment_bytes(self.segment_bytes)
+            .keep_history(self.keep_history)
+            .durability(self.durability);
+        if let Some(shards) = shards {
+            builder = builder.shards(shards);
+        }
+        builder.open()
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now().0
+    }
+}
+
+/// Runs one seed: the violation, in words, where there is one.
+///
+/// # Errors
+/// The violation.
+pub fn run_seed(seed: u64) -> Result<Outcome, String> {
+    let mut rng = Rng::with_seed(seed ^ 0x5EED_0F51);
+    if rng.u8(..16) == 0 {
+        return in_memory(seed, &mut rng);
+    }
+    let strict = rng.bool();
+    let durability = if strict {
+        Durability::Strict
+    } else {
+        Durability::Buffered { interval: Duration::from_millis(10), bytes: 4 << 10 }
+    };
+    let setup = Setup::new(seed, durability, rng.bool());
+    let mut outcome = Outcome::default();
+    let mut disk = SimDisk::new(seed);
+    let mut live = Model::default();
+    let mut backups = Vec::new();
+    for epoch in 0..EPOCHS {
+        // Half of them among the first operations: recovery, and a log's first records.
+        let most = if rng.bool() { 60 } else { 600 };
+        disk.crash_before(disk.ops() + 1 + rng.u64(..most));
+        let shards = rng.usize(1..4);
+        let ledger = work(&setup, &disk, shards, &live, strict, &mut backups, &mut rng, &mut outcome)
+            .map_err(|what| format!("opening {epoch}: {what}"))?;
+        outcome.saw(&disk);
+        let mut next = None;
+        for image in 0..IMAGES_PER_CRASH {
+            let accident = if image == 0 { Accident::Killed } else { Accident::PowerCut };
+            let after = if image == 0 { disk.kill() } else { disk.crash(rng.u64(..)) };
+            let (before, untouched) = (after.kill(), after.kill());
+            let recovered = check_image(&setup, &after, &ledger, accident, &mut rng, &mut outcome)
+                .map_err(|what| format!("opening {epoch}, image {image} ({accident:?}): {what}"))?;
+            for (path, expected) in backups.iter().skip(image) {
+                let backup =
+                    setup.open(&untouched, path, None).map_err(|error| format!("{path}: {error}"))?;
+                expected.compare(&backup, setup.now()).map_err(|what| format!("{path}: {what}"))?;
+                outcome.backups += 1;
+            }
+            if accident == Accident::PowerCut && (next.is_none() || rng.bool()) {
+                next = Some((before, recovered));
+            }
+        }
+        (disk, live) = next.ok_or("no image to go on from")?;
+        setup.clock.advance(2 * rng.i64(0..100));
+    }
+    Ok(outcome)
+}
+
+/// Opens the database and works with it until the power goes.
+#[allow(clippy::too_many_arguments, reason = "all of one run's state")]
+fn work(
+    setup: &Setup,
+    disk: &SimDisk,
+    shards: usize,
+    live: &Model,
+    strict: bool,
+    backups: &mut Vec<(String, Model)>,
+    rng: &mut Rng,
+    outcome: &mut Outcome,
+) -> Result<Ledger, String> {
+    // What holds if opening does not come to its end: all of it is durable, whatever the shard count.
+    let unopened = Ledger::unopened(live.clone());
+    let db = match setup.open(disk, PATH, Some(shards)) {
+        Ok(db) if !disk.crashed() => db,
+        Err(error) if !disk.crashed() => return Err(format!("it does not open: {error}")),
+        _ => {
+            outcome.openings_cut += 1;
+            return Ok(unopened);
+        }
+    };
+    live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
+    let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
+    let mut work = Work { db: &db, disk, clock: &setup.clock, ledger: &mut ledger, backups, rng: &mut *rng };
+    for _ in 0..ACTIONS {
+        match work.act()? {
+            Did::Well => {}
+            Did::MachineGone => return Ok(ledger),
+            Did::Failed(error) => return Err(format!("refused for no reason: {error}")),
+        }
+    }
+    ledger.live.compare(&db, setup.now()).map_err(|what| format!("while it is open: {what}"))?;
+    if rng.bool() {
+        match db.close() {
+            _ if disk.crashed() => {}
+            Ok(()) => ledger.synced(),
+            Err(error) => return Err(format!("closing: {error}")),
+        }
+    }
+    // The power goes here, before a handle that is dropped closes the database.
+    disk.crash_before(disk.ops());
+    Ok(ledger)
+}
+
+/// Recovers an image, sometimes cut off and begun again, and holds it against the ledger.
+fn check_image(
+    setup: &Setup,
+    image: &SimDisk,
+    ledger: &Ledger,
+    accident: Accident,
+    rng: &mut Rng,
+    outcome: &mut Outcome,
+) -> Result<Model, String> {
+    outcome.images += 1;
+    let mut image = image.clone();
+    let mut accident = accident;
+    // The power goes again while it recovers, once or twice.
+    for _ in 0..[0, 0, 1, 2][rng.usize(..4)] {
+        image.crash_before(image.ops() + 1 + rng.u64(..60));
+        let opened = setup.open(&image, PATH, None);
+        if !image.crashed() {
+            if let Err(error) = opened {
+                return Err(format!("it does not open: {error}"));
+            }
+            image.crash_before(image.ops());
+        }
+        drop(opened);
+        outcome.saw(&image);
+        outcome.openings_cut += 1;
+        image = if rng.bool() {
+            image.kill()
+        } else {
+            accident = Accident::PowerCut;
+            image.crash(rng.u64(..))
+        };
+    }
+    let db = setup.open(&image, PATH, None).map_err(|error| format!("it does not open: {error}"))?;
+    let model = ledger.check(&db, accident, setup.now())?;
+    // Again, after the power went at once: recovery kept all that it showed.
+    let again = if rng.bool() { image.crash(rng.u64(..)) } else { image.kill() };
+    image.crash_before(image.ops());
+    drop(db);
+    outcome.saw(&image);
+    let db = setup.open(&again, PATH, None).map_err(|error| format!("it does not open twice: {error}"))?;
+    model.compare(&db, setup.now()).map_err(|what| format!("recovered twice: {what}"))?;
+    let run = db.begin_run_with_id(rng)?;
+    db.run(run).and_then(|run| run.kv().put("goes on", 1)).map_err(|error| format!("goes on: {error}"))?;
+    drop(db);
+    let db =
+        setup.open(&again, PATH, None).map_err(|error| format!("does not open a third time: {error}"))?;
+    let kept = db.run(run).and_then(|run| run.kv().get("goes on")).map_err(|error| error.to_string())?;
+    if kept.is_none() {
+        return Err("a commit after recovery was not kept".to_owned());
+    }
+    outcome.saw(&again);
+    Ok(model)
+}
+
+trait BeginWithId {
+    fn begin_run_with_id(&self, rng: &mut Rng) -> Result<in_mem::RunId, String>;
+}
+
+impl BeginWithId for Database {
+    /// Begins a run whose id repeats.
+    fn begin_run_with_id(&self, rng: &mut Rng) -> Result<in_mem::RunId, String> {
+        let mut bytes = [0; 16];
+        rng.fill(&mut bytes);
+        let id = in_mem::RunId::from_bytes(bytes);
+        self.new_run("after").id(id).begin().map_err(|error| format!("begins: {error}"))?;
+        Ok(id)
+    }
+}
+
+/// Without a disk there is nothing to recover; what is there while it is open has to be right all the same.
+fn in_memory(seed: u64, rng: &mut Rng) -> Result<Outcome, String> {
+    let clock = ManualClock::new(Timestamp(START));
+    let db = Database::builder()
+        .durability(Durability::InMemory)
+        .clock(Arc::new(clock.clone()))
+        .background(false)
+        .hash_seed(seed)
+        .shards(rng.usize(1..4))
+        // A backup is all that is written.
+        .storage(Arc::new(SimDisk::new(seed)))
+        .open()
+        .map_err(|error| error.to_string())?;
+    let disk = SimDisk::new(seed);
+    let mut ledger = Ledger::opened(&db, Model::default(), false)?;
+    let mut backups = Vec::new();
+    let mut work =
+        Work { db: &db, disk: &disk, clock: &clock, ledger: &mut ledger, backups: &mut backups, rng };
+    for _ in 0..ACTIONS {
+        if let Did::Failed(error) = work.act()? {
+            return Err(format!("in memory: {error}"));
+        }
+    }
+    ledger.live.compare(&db, clock.now().0)?;
+    Ok(Outcome::default())
+}
+
+/// Runs a seed twice: also a panic, or a run that differs from its repetition, is a violation.
+fn run_twice(seed: u64) -> Result<Outcome, String> {
+    let once = || {
+        catch_unwind(AssertUnwindSafe(|| run_seed(seed))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("panicked: {}", text.unwrap_or_default()))
+        })
+    };
+    let first = once()?;
+    let second = once()?;
+    if first != second {
+        return Err(format!("two runs of one seed differ: {first:?}, {second:?}"));
+    }
+    Ok(first)
+}
+
+/// Runs seeds until so many images were checked.
+pub fn run(plan: &Plan) -> Vec<Finding> {
+    let start = Instant::now();
+    let (next, images) = (AtomicU64::new(plan.only.unwrap_or(plan.first_seed)), AtomicU64::new(0));
+    let (cut, backups, seeds) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let violations = Mutex::new(Vec::new());
+    let worker = || {
+        while images.load(Ordering::Relaxed) < plan.images {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if plan.only.is_some_and(|only| only != seed) {
+                return;
+            }
+            seeds.fetch_add(1, Ordering::Relaxed);
+            match run_twice(seed) {
+                Ok(outcome) => {
+                    images.fetch_add(outcome.images, Ordering::Relaxed);
+                    cut.fetch_add(outcome.openings_cut, Ordering::Relaxed);
+                    backups.fetch_add(outcome.backups, Ordering::Relaxed);
+                }
+                Err(what) => {
+                    let text = format!("seed {seed}: {what}; repeat with: cargo xtask sim --seed {seed}");
+                    eprintln!("{text}");
+                    let mut violations = violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    violations.push(text);
+                    if violations.len() >= 10 {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..plan.threads {
+            scope.spawn(worker);
+        }
+    });
+    let violations = violations.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let seconds = start.elapsed().as_secs_f64();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    vec![
+        Finding::shown("sim.images", count(&images), "images")
+            .note(format!("{} seeds, each twice, {seconds:.0} s", count(&seeds))),
+        Finding::shown("sim.images_per_second", count(&images) / seconds, "images/s"),
+        Finding::shown("sim.openings_cut_off", count(&cut), "openings"),
+        Finding::shown("sim.backups_opened", count(&backups), "backups"),
+        Finding::violations("sim.violations", &violations),
+    ]
+}

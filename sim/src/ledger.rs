@@ -1,0 +1,184 @@
+//! Every commit in its shard's order, and which of them must be there after a crash.
+
+use in_mem::{Database, RunId};
+
+use crate::model::{Change, Model};
+
+/// What happened to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accident {
+    /// Only the process is gone: all that was acknowledged is there.
+    Killed,
+    /// The power is gone: what was promised to be on the disk is there.
+    PowerCut,
+}
+
+/// One shard's commits.
+#[derive(Debug, Clone, Default)]
+pub struct ShardLedger {
+    /// What it held when it was opened.
+    base: Model,
+    /// The commits since then: each one's version, and what it changed.
+    commits: Vec<(u64, Vec<Change>)>,
+    /// The version of the last commit that was acknowledged.
+    acknowledged: u64,
+    /// The newest version that was seen, deletes of expired keys included.
+    newest: u64,
+    /// Through which version a power cut may take nothing.
+    durable: u64,
+}
+
+/// Every shard's commits.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    shards: Vec<ShardLedger>,
+    /// Sent, in order, and not acknowledged.
+    in_flight: Vec<(usize, Vec<Change>)>,
+    /// What all of it comes to.
+    pub live: Model,
+    strict: bool,
+}
+
+fn versions(db: &Database) -> Result<Vec<u64>, String> {
+    let stats = db.stats().map_err(|error| format!("stats: {error}"))?;
+    Ok(stats.shards.iter().map(|shard| shard.core.version.0).collect())
+}
+
+impl Ledger {
+    /// The ledger of a database that holds this, durably, and is not open: whatever its shards are, nothing may change.
+    pub fn unopened(live: Model) -> Self {
+        Self { live, ..Self::default() }
+    }
+
+    /// The ledger of a database that was just opened and holds this, durably.
+    ///
+    /// # Errors
+    /// In words, where the database does not answer.
+    pub fn opened(db: &Database, live: Model, strict: bool) -> Result<Self, String> {
+        let mut shards: Vec<ShardLedger> = versions(db)?
+            .into_iter()
+            .map(|version| ShardLedger {
+                acknowledged: version,
+                newest: version,
+                durable: version,
+                ..ShardLedger::default()
+            })
+            .collect();
+        for (id, run) in &live.runs {
+            shards[db.engine().shard_of(*id)].base.runs.insert(*id, run.clone());
+        }
+        Ok(Self { shards, in_flight: Vec::new(), live, strict })
+    }
+
+    /// A commit is sent.
+    pub fn send(&mut self, db: &Database, run: RunId, changes: Vec<Change>) {
+        self.in_flight.push((db.engine().shard_of(run), changes));
+    }
+
+    /// Everything that was sent was acknowledged.
+    ///
+    /// # Errors
+    /// In words: the database did not answer, or counts its commits in another way than it acknowledged them.
+    pub fn acknowledge(&mut self, db: &Database) -> Result<(), String> {
+        for (shard, changes) in std::mem::take(&mut self.in_flight) {
+            self.live.apply_all(&changes);
+            let shard = &mut self.shards[shard];
+            shard.newest += 1;
+            shard.acknowledged = shard.newest;
+            shard.commits.push((shard.newest, changes));
+        }
+        self.look(db)
+    }
+
+    /// Something of what was sent was refused. Where the shard counts no further all of it was; otherwise nobody knows.
+    ///
+    /// # Errors
+    /// In words, where the database does not answer.
+    pub fn refuse(&mut self, db: &Database) -> Result<(), String> {
+        let versions = versions(db)?;
+        let stuck = self.in_flight.iter().any(|(shard, _)| versions[*shard] > self.shards[*shard].newest);
+        if !stuck {
+            self.in_flight.clear();
+        }
+        Ok(())
+    }
+
+    /// Of what was sent, one by one, only these may have been made.
+    pub fn keep(&mut self, made: &[bool]) {
+        let mut made = made.iter();
+        self.in_flight.retain(|_| made.next().copied().unwrap_or(true));
+    }
+
+    /// The run of the first commit of which nobody knows whether it was made.
+    pub fn stuck(&self) -> Option<RunId> {
+        self.in_flight.first().and_then(|(_, changes)| changes.first()).map(Change::run)
+    }
+
+    fn look(&mut self, db: &Database) -> Result<(), String> {
+        for (number, (shard, version)) in self.shards.iter_mut().zip(versions(db)?).enumerate() {
+            if shard.newest != version {
+                let newest = shard.newest;
+                return Err(format!("shard {number} is at version {version}, its commits at {newest}"));
+            }
+            if self.strict {
+                shard.durable = version;
+            }
+        }
+        Ok(())
+    }
+
+    /// Expired keys may have been deleted: commits that nobody sent and nobody sees.
+    ///
+    /// # Errors
+    /// In words, where the database does not answer.
+    pub fn expired(&mut self, db: &Database) -> Result<(), String> {
+        for (shard, version) in self.shards.iter_mut().zip(versions(db)?) {
+            shard.newest = shard.newest.max(version);
+        }
+        Ok(())
+    }
+
+    /// All that was acknowledged is on the disk now.
+    pub fn synced(&mut self) {
+        for shard in &mut self.shards {
+            shard.durable = shard.durable.max(shard.acknowledged);
+        }
+    }
+
+    /// Whether what was recovered is what it may be (I1 to I5); gives that state. The versions recovered decide how many
+    /// commits there have to be, and then every one before must be there whole and none behind it.
+    ///
+    /// # Errors
+    /// The violation, in words.
+    pub fn check(&self, db: &Database, accident: Accident, now: i64) -> Result<Model, String> {
+        let versions = versions(db)?;
+        if versions.len() != self.shards.len() {
+            // Between two shard counts: nothing was written since it was opened.
+            let sent = !self.in_flight.is_empty() || self.shards.iter().any(|s| !s.commits.is_empty());
+            if sent {
+                return Err(format!("{} shards came back as {}", self.shards.len(), versions.len()));
+            }
+            self.live.compare(db, now)?;
+            return Ok(self.live.clone());
+        }
+        let mut whole = Model::default();
+        for (number, (shard, version)) in self.shards.iter().zip(versions).enumerate() {
+            let least = match accident {
+                Accident::Killed => shard.acknowledged,
+                Accident::PowerCut => shard.durable,
+            };
+            if version < least {
+                return Err(format!("shard {number}: {least} was promised, version {version} came back"));
+            }
+            let mut expected = shard.base.clone();
+            let there = shard.commits.iter().take_while(|(at, _)| *at <= version);
+            there.for_each(|(_, changes)| expected.apply_all(changes));
+            let beyond = usize::try_from(version.saturating_sub(shard.newest)).unwrap_or(usize::MAX);
+            let in_flight = self.in_flight.iter().filter(|(of, _)| *of == number).take(beyond);
+            in_flight.for_each(|(_, changes)| expected.apply_all(changes));
+            whole.runs.extend(expected.runs);
+        }
+        whole.compare(db, now).map_err(|what| format!("not a prefix of the commits: {what}"))?;
+        Ok(whole)
+    }
+}

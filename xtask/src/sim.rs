@@ -1,0 +1,218 @@
+//! `sim`, `crash`, `corrupt`: the programs of `sim/`, built and run; and the planted bugs that they have to find.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::Error;
+use crate::report::{Figure, Limit, Report};
+use crate::shell;
+
+const PACKAGE: &str = "in-mem-sim";
+/// What `--smoke` takes: images, every so-many-th fault, every so-many-th bit, kills.
+const SMOKE_IMAGES: u64 = 2_000;
+const SMOKE_FAULT_STRIDE: usize = 5;
+const SMOKE_CORRUPT_STRIDE: usize = 997;
+const SMOKE_KILLS: u32 = 30;
+/// What a planted bug has to be found within: images, every so-many-th bit, seconds.
+const MUTANT_IMAGES: u64 = 3_000;
+const MUTANT_CORRUPT_STRIDE: usize = 499;
+const MUTANT_LIMIT_S: u64 = 300;
+const MUTANTS: &str = "xtask/sim-mutants.toml";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sim {
+    /// Every operation of a scripted workload fails in turn, instead of power cuts at random.
+    #[arg(long, conflicts_with = "mutants")]
+    faults: bool,
+    /// Plants each bug of the table in turn; one of the programs has to find it.
+    #[arg(long)]
+    mutants: bool,
+    /// Only bugs whose name contains this.
+    #[arg(long, value_name = "NAME", requires = "mutants")]
+    only: Option<String>,
+    /// Images to check, each seed's twice.
+    #[arg(long, default_value_t = 20_000)]
+    images: u64,
+    /// Only this seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    /// Little of everything.
+    #[arg(long)]
+    smoke: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Crash {
+    /// Processes to kill.
+    #[arg(long, default_value_t = 1_000)]
+    kills: u32,
+    /// The seed of the moments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Few.
+    #[arg(long)]
+    smoke: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Corrupt {
+    /// Only some of the bits, lengths and sectors.
+    #[arg(long)]
+    smoke: bool,
+}
+
+/// A line of the program.
+#[derive(Debug, Deserialize)]
+struct Finding {
+    name: String,
+    value: f64,
+    at_most: Option<f64>,
+    unit: String,
+    note: String,
+}
+
+impl From<Finding> for Figure {
+    fn from(found: Finding) -> Self {
+        // The report's units live as long as the program; there are few.
+        let unit: &'static str = match found.unit.as_str() {
+            "images" => "images",
+            "images/s" => "images/s",
+            "violations" => "violations",
+            "kills" => "kills",
+            "faults" => "faults",
+            "damages" => "damages",
+            "commits" => "commits",
+            "sites" => "sites",
+            "openings" => "openings",
+            "backups" => "backups",
+            _ => "count",
+        };
+        let figure = match found.at_most {
+            Some(most) => Figure::limited(found.name, found.value, unit, Limit::AtMost(most)),
+            None => Figure::shown(found.name, found.value, unit),
+        };
+        figure.note(found.note)
+    }
+}
+
+pub(crate) fn sim(arguments: &Sim, report: &mut Report) -> Result<(), Error> {
+    if arguments.mutants {
+        return mutants(arguments, report);
+    }
+    let strings: Vec<String> = if arguments.faults {
+        let stride = if arguments.smoke { SMOKE_FAULT_STRIDE } else { 1 };
+        vec!["faults".to_owned(), format!("--stride={stride}")]
+    } else {
+        let images = if arguments.smoke { SMOKE_IMAGES } else { arguments.images };
+        let mut strings = vec![
+            "sim".to_owned(),
+            format!("--images={images}"),
+            format!("--first-seed={}", arguments.first_seed),
+        ];
+        strings.extend(arguments.seed.map(|seed| format!("--seed={seed}")));
+        strings
+    };
+    program(&strings, report)
+}
+
+pub(crate) fn crash(arguments: &Crash, report: &mut Report) -> Result<(), Error> {
+    let kills = if arguments.smoke { SMOKE_KILLS } else { arguments.kills };
+    program(&["crash".to_owned(), format!("--kills={kills}"), format!("--seed={}", arguments.seed)], report)
+}
+
+pub(crate) fn corrupt(arguments: &Corrupt, report: &mut Report) -> Result<(), Error> {
+    let stride = if arguments.smoke { SMOKE_CORRUPT_STRIDE } else { 1 };
+    program(&["corrupt".to_owned(), format!("--stride={stride}")], report)
+}
+
+/// Builds and runs a program; its lines go into the report.
+fn program(arguments: &[String], report: &mut Report) -> Result<(), Error> {
+    let mut command = shell::cargo(&["run", "--quiet", "--release", "--package", PACKAGE, "--"]);
+    let outcome = shell::run(command.args(arguments))?;
+    let mut figures = 0;
+    for line in outcome.output.lines() {
+        match serde_json::from_str::<Finding>(line) {
+            Ok(found) => {
+                figures += 1;
+                report.add(found.into());
+            }
+            Err(_) => eprintln!("{line}"),
+        }
+    }
+    if figures == 0 {
+        return Err(format!("{PACKAGE} said nothing").into());
+    }
+    Ok(())
+}
+
+/// A bug that is planted with `--cfg inmem_mutant="name"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    name: String,
+    /// Which promise it breaks.
+    breaks: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    mutant: Vec<Mutant>,
+}
+
+/// Where planted bugs are built: another cfg would otherwise throw away what is built for everything else.
+const MUTANT_TARGET: &str = "target/mutants";
+
+fn mutants(arguments: &Sim, report: &mut Report) -> Result<(), Error> {
+    let text = std::fs::read_to_string(MUTANTS).map_err(|error| format!("{MUTANTS}: {error}"))?;
+    let table: Table = toml::from_str(&text).map_err(|error| format!("{MUTANTS}: {error}"))?;
+    for mutant in table.mutant {
+        if arguments.only.as_ref().is_some_and(|only| !mutant.name.contains(only.as_str())) {
+            continue;
+        }
+        let name = format!("sim.mutant.{}", mutant.name);
+        let mut build = shell::cargo(&["build", "--package", PACKAGE]);
+        let wrapper = crate::loom::wrapper(&mutant.name)?;
+        build.env("RUSTC_WORKSPACE_WRAPPER", &wrapper).env("CARGO_TARGET_DIR", MUTANT_TARGET);
+        let built = shell::run(&mut build)?;
+        if !built.succeeded {
+            eprintln!("{}", built.output);
+            report.add(Figure::check(name, false).note("does not compile"));
+            continue;
+        }
+        let found = find()?;
+        let note = match &found {
+            Some(by) => format!("{}; found by {by}", mutant.breaks),
+            None => format!("NOT found: {}", mutant.breaks),
+        };
+        report.add(Figure::check(name, found.is_some()).note(note));
+    }
+    Ok(())
+}
+
+/// The first program that finds something in what was built, and what it says: the seed is in it.
+fn find() -> Result<Option<String>, Error> {
+    let images = format!("--images={MUTANT_IMAGES}");
+    let stride = format!("--stride={MUTANT_CORRUPT_STRIDE}");
+    for arguments in [&["sim", &images][..], &["faults"], &["corrupt", &stride]] {
+        let mut command = Command::new(format!("{MUTANT_TARGET}/debug/{PACKAGE}"));
+        let outcome = shell::output_within(command.args(arguments), Duration::from_secs(MUTANT_LIMIT_S))?;
+        let Some(outcome) = outcome else { return Ok(Some(format!("{}, which never ended", arguments[0]))) };
+        if outcome.succeeded {
+            continue;
+        }
+        let said = outcome
+            .output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Finding>(line).ok())
+            .find(|found| found.at_most.is_some_and(|most| found.value > most));
+        let what: String = said.map(|found| found.note).unwrap_or_default().chars().take(160).collect();
+        return Ok(Some(format!("{}: {what}", arguments[0])));
+    }
+    Ok(None)
+}
