@@ -29,6 +29,7 @@ fn steps() -> Result<Vec<(&'static str, Command)>, Error> {
     let mut docs = shell::cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     let test: Vec<&str> = TEST_COMMAND.split(' ').skip(1).collect();
+    let demo: Vec<&str> = DEMO_COMMAND.split(' ').skip(1).collect();
     Ok(vec![
         ("format", shell::cargo(&["fmt", "--all", "--check"])),
         ("tidy", xtask(&["tidy"])),
@@ -36,7 +37,12 @@ fn steps() -> Result<Vec<(&'static str, Command)>, Error> {
         ("docs", docs),
         ("test", shell::cargo(&test)),
         ("loom", xtask(&["loom", "--preemptions", "2"])),
+        ("sim", xtask(&["sim", "--smoke"])),
+        ("sim-faults", xtask(&["sim", "--faults"])),
+        ("crash", xtask(&["crash", "--smoke"])),
+        ("corrupt", xtask(&["corrupt", "--smoke"])),
         ("gates", xtask(&["gates", "--smoke"])),
+        ("demo", shell::cargo(&demo)),
     ])
 }
 
