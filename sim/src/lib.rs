@@ -8,6 +8,7 @@ pub mod corrupt;
 pub mod crash;
 pub mod faults;
 pub mod finding;
+pub mod fuzz;
 pub mod kill;
 pub mod ledger;
 pub mod model;

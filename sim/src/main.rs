@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use in_mem_sim::finding::Finding;
-use in_mem_sim::{corrupt, crash, faults, kill};
+use in_mem_sim::{corrupt, crash, faults, fuzz, kill};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -30,6 +30,13 @@ enum Program {
         /// Only every so-many-th bit, byte and sector.
         #[arg(long, default_value_t = 1)]
         stride: usize,
+    },
+    /// Hostile bytes for every decoder.
+    Fuzz {
+        #[arg(long, default_value_t = 200_000)]
+        inputs: u64,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// A process killed again and again.
     Crash {
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
             crash::run(&crash::Plan { images, first_seed, only: seed, threads })
         }
         Program::Corrupt { stride } => corrupt::run(stride.max(1)),
+        Program::Fuzz { inputs, seed } => fuzz::run(inputs, seed),
         Program::Crash { kills, seed } => kill::run(kills, seed),
         Program::Child { path, strict } => {
             let Err(error) = kill::child(&path, strict);

@@ -41,6 +41,7 @@ fn steps() -> Result<Vec<(&'static str, Command)>, Error> {
         ("sim-faults", xtask(&["sim", "--faults"])),
         ("crash", xtask(&["crash", "--smoke"])),
         ("corrupt", xtask(&["corrupt", "--smoke"])),
+        ("fuzz", xtask(&["fuzz", "--smoke"])),
         ("gates", xtask(&["gates", "--smoke"])),
         ("demo", shell::cargo(&demo)),
     ])

@@ -47,6 +47,8 @@ enum Command {
     Crash(sim::Crash),
     /// Files damaged bit by bit.
     Corrupt(sim::Corrupt),
+    /// Hostile bytes for every decoder.
+    Fuzz(sim::Fuzz),
     /// The stress tests under AddressSanitizer. Needs a nightly toolchain.
     Asan,
     /// How many lines the tests run.
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => sim::sim(arguments, &mut report),
         Command::Crash(arguments) => sim::crash(arguments, &mut report),
         Command::Corrupt(arguments) => sim::corrupt(arguments, &mut report),
+        Command::Fuzz(arguments) => sim::fuzz(arguments, &mut report),
         Command::Asan => asan::run(&mut report),
         Command::Coverage => coverage::run(&mut report),
         Command::Tidy => tidy::run(&mut report),

@@ -1,4 +1,4 @@
-//! `sim`, `crash`, `corrupt`: the programs of `sim/`, built and run; and the planted bugs that they have to find.
+//! `sim`, `crash`, `corrupt`, `fuzz`: the programs of `sim/`, built and run; and the planted bugs that they have to find.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +15,7 @@ const SMOKE_IMAGES: u64 = 2_000;
 const SMOKE_FAULT_STRIDE: usize = 5;
 const SMOKE_CORRUPT_STRIDE: usize = 997;
 const SMOKE_KILLS: u32 = 30;
+const SMOKE_INPUTS: u64 = 40_000;
 /// What a planted bug has to be found within: images, every so-many-th bit, seconds.
 const MUTANT_IMAGES: u64 = 3_000;
 const MUTANT_CORRUPT_STRIDE: usize = 499;
@@ -66,6 +67,19 @@ pub(crate) struct Corrupt {
     smoke: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fuzz {
+    /// Inputs to each decoder; those that take a whole database get fewer.
+    #[arg(long, default_value_t = 2_000_000)]
+    inputs: u64,
+    /// The seed of the changes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Few.
+    #[arg(long)]
+    smoke: bool,
+}
+
 /// A line of the program.
 #[derive(Debug, Deserialize)]
 struct Finding {
@@ -88,6 +102,8 @@ impl From<Finding> for Figure {
             "damages" => "damages",
             "commits" => "commits",
             "sites" => "sites",
+            "inputs" => "inputs",
+            "bytes" => "bytes",
             "openings" => "openings",
             "backups" => "backups",
             _ => "count",
@@ -128,6 +144,11 @@ pub(crate) fn crash(arguments: &Crash, report: &mut Report) -> Result<(), Error>
 pub(crate) fn corrupt(arguments: &Corrupt, report: &mut Report) -> Result<(), Error> {
     let stride = if arguments.smoke { SMOKE_CORRUPT_STRIDE } else { 1 };
     program(&["corrupt".to_owned(), format!("--stride={stride}")], report)
+}
+
+pub(crate) fn fuzz(arguments: &Fuzz, report: &mut Report) -> Result<(), Error> {
+    let inputs = if arguments.smoke { SMOKE_INPUTS } else { arguments.inputs };
+    program(&["fuzz".to_owned(), format!("--inputs={inputs}"), format!("--seed={}", arguments.seed)], report)
 }
 
 /// Builds and runs a program; its lines go into the report.
