@@ -83,7 +83,7 @@ impl Moment {
         }
         let more = self.lines.len() - shown.len();
         if more > 0 {
-            let words = format!("    and {} more", human::counted(more as u64, "change"));
+            let words = format!("    and {} more", human::counted(more as u64, "more change"));
             out.push_str(&screen.paint(Tone::Quiet, &words));
             out.push('\n');
         }

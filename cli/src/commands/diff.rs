@@ -55,10 +55,10 @@ impl Page<'_> {
                 out.push('\n');
             }
         }
-        self.keys("state cells", &diff.state, true, &mut out);
-        self.keys("keys", &diff.kv, true, &mut out);
+        self.keys("state cells", &diff.state, &mut out);
+        self.keys("keys", &diff.kv, &mut out);
         // What a span holds is packed: where in it a difference is says nothing to a reader.
-        self.keys("spans", &diff.traces, false, &mut out);
+        self.spans(&diff.traces, &mut out);
         out
     }
 
@@ -116,10 +116,31 @@ impl Page<'_> {
         self.parts(&d.parts, out);
     }
 
-    fn keys(&self, title: &str, keys: &[KeyDiff], with_values: bool, out: &mut String) {
+    fn keys(&self, title: &str, keys: &[KeyDiff], out: &mut String) {
         if keys.is_empty() {
             return;
         }
+        self.heading(title, keys, out);
+        let shown = &keys[..keys.len().min(self.max)];
+        let column = shown.iter().map(|key| text::width(&key_text(&key.key))).max().unwrap_or(0).min(28);
+        for key in shown {
+            let name = text::pad_right(&key_text(&key.key), column);
+            let (mark, value) = match (&key.a, &key.b) {
+                (None, b) => ('+', b.as_ref()),
+                (a, None) => ('-', a.as_ref()),
+                _ => ('~', None),
+            };
+            let value = value.map(preview).unwrap_or_default();
+            let value = self.fit(&value, 4 + text::width(&name) + 2);
+            let line = format!("  {} {}  {value}", self.mark(mark), self.screen.paint(Tone::Name, &name));
+            out.push_str(line.trim_end());
+            out.push('\n');
+            self.parts(&key.parts, out);
+        }
+        self.and_more(keys.len() - shown.len(), "  ", out);
+    }
+
+    fn heading(&self, title: &str, keys: &[KeyDiff], out: &mut String) {
         let added = keys.iter().filter(|key| key.a.is_none()).count();
         let removed = keys.iter().filter(|key| key.b.is_none()).count();
         let counts = [(added, "added"), (removed, "removed"), (keys.len() - added - removed, "changed")];
@@ -130,25 +151,28 @@ impl Page<'_> {
             .collect();
         let words = format!("{title}: {}", counts.join(", "));
         out.push_str(&format!("\n{}\n", self.screen.paint(Tone::Heading, &words)));
-        let shown = &keys[..keys.len().min(self.max)];
-        let column = shown.iter().map(|key| text::width(&key_text(&key.key))).max().unwrap_or(0).min(28);
-        for key in shown {
-            let name = text::pad_right(&key_text(&key.key), column);
-            let (mark, value) = match (&key.a, &key.b) {
-                (None, b) => ('+', b.as_ref()),
-                (a, None) => ('-', a.as_ref()),
-                _ => ('~', None),
-            };
-            let value = value.filter(|_| with_values).map(preview).unwrap_or_default();
-            let value = self.fit(&value, 4 + text::width(&name) + 2);
-            let line = format!("  {} {}  {value}", self.mark(mark), self.screen.paint(Tone::Name, &name));
-            out.push_str(line.trim_end());
-            out.push('\n');
-            if with_values {
-                self.parts(&key.parts, out);
+    }
+
+    /// The spans that differ, by id.
+    fn spans(&self, spans: &[KeyDiff], out: &mut String) {
+        if spans.is_empty() {
+            return;
+        }
+        self.heading("spans", spans, out);
+        let marks: [(char, fn(&KeyDiff) -> bool); 3] = [
+            ('+', |span| span.a.is_none()),
+            ('-', |span| span.b.is_none()),
+            ('~', |span| span.a.is_some() && span.b.is_some()),
+        ];
+        for (mark, is) in marks {
+            let ids: Vec<String> =
+                spans.iter().filter(|span| is(span)).map(|span| key_text(&span.key)).collect();
+            if !ids.is_empty() {
+                let ids = ids.join(" ");
+                let ids = if self.max == usize::MAX { ids } else { self.fit(&ids, 4) };
+                out.push_str(&format!("  {} {}\n", self.mark(mark), self.screen.paint(Tone::Name, &ids)));
             }
         }
-        self.and_more(keys.len() - shown.len(), "  ", out);
     }
 
     /// Where two values differ, the two sides below each other, cut so that the difference is in view.
