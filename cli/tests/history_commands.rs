@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{fails, json_lines, ok};
-use in_mem::{Database, RunStatus};
+use in_mem::{Database, RunStatus, SpanDraft, SpanEnd};
 use serde_json::{Value, json};
 
 /// A run that changes its plan: the versions of its commits are told by `log`.
@@ -145,4 +145,32 @@ fn a_prune_says_what_goes_before_it_goes() {
     let done = json_lines(&ok(&db, &["prune", "--keep-newest", "0", "--json"])).remove(0);
     assert_eq!((&done["dry_run"], &done["bytes"]), (&json!(false), &dry["bytes"]));
     fails(&db, 1, &["show", &run]);
+}
+
+#[test]
+fn what_a_run_knew_when_it_made_a_call() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("db");
+    let db = Database::builder().path(&path).shards(1).open().expect("opens");
+    let run = db.begin_run("caller").expect("begins");
+    run.kv().put("fare", 12).expect("puts");
+    run.traces()
+        .start_span(&SpanDraft::new(in_mem::SpanKind::ToolCall, "book").id("call-1"))
+        .expect("starts");
+    run.kv().put("fare", 15).expect("puts");
+    run.traces().end_span("call-1", SpanEnd::ok()).expect("ends");
+    let id = run.id().to_string();
+    drop(run);
+    db.close().expect("closes");
+    let then = json_lines(&ok(&path, &["at", &id, "span:call-1", "--json"])).remove(0);
+    assert_eq!(then["pairs"], json!([{"key": "fare", "value": 12}]));
+    assert_eq!(then["open_spans"].as_array().map(Vec::len), Some(1));
+    assert!(ok(&path, &["at", &id, "span:call-1"]).contains("At work on"));
+    let log = ok(&path, &["log", &id]);
+    assert!(
+        log.contains("+ span   call-1  tool_call book, running") && log.contains("~ span   call-1"),
+        "{log}"
+    );
+    let fork = json_lines(&ok(&path, &["fork", &id, "--at", "span:call-1", "--json"])).remove(0);
+    assert_eq!(ok(&path, &["get", fork["run"].as_str().expect("an id"), "fare"]), "12\n");
 }

@@ -143,7 +143,7 @@ fn line(change: &KeyChange, at: &RunAt, before: Option<&RunAt>) -> Result<Line, 
                             human::duration(end.0.saturating_sub(head.start.0))
                         ),
                     };
-                    let holds = format!("{} {}  {how}", head.kind.as_str(), head.name);
+                    let holds = format!("{} {}, {how}", head.kind.as_str(), head.name);
                     Line { mark: if was { '~' } else { '+' }, what: "span", key, holds }
                 }
                 None => pair("span", key, None, None),
@@ -157,12 +157,13 @@ fn line(change: &KeyChange, at: &RunAt, before: Option<&RunAt>) -> Result<Line, 
 fn run_line(at: &RunAt, before: Option<&RunAt>) -> Line {
     let status = |at: &RunAt| at.info().map(|info| info.meta.status.as_str()).unwrap_or("deleted");
     let now = status(at);
-    let (mark, holds) = match before.map(status) {
-        None => ('+', format!("begins, {now}")),
-        Some(was) if was == now => ('~', now.to_owned()),
-        Some(was) => ('~', format!("{was} → {now}")),
+    let (mark, key, holds) = match before.map(status) {
+        None => ('+', "status", now.to_owned()),
+        // Its name, tags or metadata, then.
+        Some(was) if was == now => ('~', "metadata", String::new()),
+        Some(was) => ('~', "status", format!("{was} → {now}")),
     };
-    Line { mark, what: "run", key: String::new(), holds }
+    Line { mark, what: "run", key: key.to_owned(), holds }
 }
 
 fn pair(what: &'static str, key: String, old: Option<Value>, new: Option<&Value>) -> Line {

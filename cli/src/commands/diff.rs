@@ -159,14 +159,14 @@ impl Page<'_> {
             return;
         }
         self.heading("spans", spans, out);
-        let marks: [(char, fn(&KeyDiff) -> bool); 3] = [
-            ('+', |span| span.a.is_none()),
-            ('-', |span| span.b.is_none()),
-            ('~', |span| span.a.is_some() && span.b.is_some()),
-        ];
-        for (mark, is) in marks {
+        let mark_of = |span: &KeyDiff| match (&span.a, &span.b) {
+            (None, _) => '+',
+            (_, None) => '-',
+            _ => '~',
+        };
+        for mark in ['+', '-', '~'] {
             let ids: Vec<String> =
-                spans.iter().filter(|span| is(span)).map(|span| key_text(&span.key)).collect();
+                spans.iter().filter(|span| mark_of(span) == mark).map(|span| key_text(&span.key)).collect();
             if !ids.is_empty() {
                 let ids = ids.join(" ");
                 let ids = if self.max == usize::MAX { ids } else { self.fit(&ids, 4) };
