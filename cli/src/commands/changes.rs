@@ -1,6 +1,6 @@
 //! What a commit changed, in words: for `log` and `replay`.
 
-use in_mem::{Commit, KeyBytes, KeyChange, RunAt, Tag, Timestamp, Value};
+use in_mem::{Commit, KeyBytes, KeyChange, Object, RunAt, Tag, Timestamp, Value};
 use serde_json::json;
 
 use super::Failure;
@@ -169,10 +169,24 @@ fn run_line(at: &RunAt, before: Option<&RunAt>) -> Line {
 fn pair(what: &'static str, key: String, old: Option<Value>, new: Option<&Value>) -> Line {
     let (mark, holds) = match (old, new) {
         (None, Some(new)) => ('+', preview(new)),
+        (Some(Value::Object(old)), Some(Value::Object(new))) => ('~', fields(&old, new)),
         (Some(old), Some(new)) => ('~', format!("{} → {}", preview(&old), preview(new))),
         (old, None) => ('-', old.map(|old| preview(&old)).unwrap_or_default()),
     };
     Line { mark, what, key, holds }
+}
+
+/// The fields that differ, by name.
+fn fields(old: &Object, new: &Object) -> String {
+    let gone = old.iter().filter(|(name, _)| new.get(name).is_none());
+    let gone = gone.map(|(name, value)| format!("{name} {} → nothing", preview(value)));
+    let other = new.iter().filter(|(name, value)| old.get(name) != Some(*value));
+    let other = other.map(|(name, value)| match old.get(name) {
+        Some(old) => format!("{name} {} → {}", preview(old), preview(value)),
+        None => format!("{name} nothing → {}", preview(value)),
+    });
+    let all: Vec<String> = gone.chain(other).collect();
+    if all.is_empty() { "the same again".to_owned() } else { all.join(", ") }
 }
 
 /// A value in one line.
@@ -187,4 +201,21 @@ pub(super) fn preview(value: &Value) -> String {
 /// A key as text.
 pub(super) fn key_text(key: &KeyBytes) -> String {
     text::one_line(&key.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_object_only_the_fields_that_differ_are_shown() {
+        let object = |json| match Value::from(json) {
+            Value::Object(object) => object,
+            other => panic!("{other}"),
+        };
+        let old = object(json!({"steps": 1, "same": "x", "gone": true}));
+        let new = object(json!({"steps": 2, "same": "x", "made": null}));
+        assert_eq!(fields(&old, &new), "gone true → nothing, made nothing → null, steps 1 → 2");
+        assert_eq!(fields(&old, &old), "the same again");
+    }
 }

@@ -55,6 +55,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Import(args) => match args.format {
             FormatArg::Bundle => bundle::import(args, common),
+            FormatArg::Traces(_) if args.new_ids => Err(Failure::Usage(
+                "--new-ids is for bundles: the id of what another tool recorded comes from its content"
+                    .into(),
+            )),
             FormatArg::Traces(format) if args.dry_run => import::dry_run(args, format, common),
             FormatArg::Traces(format) => import::import(args, format, common),
         },
