@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use in_mem::{RunId, RunStatus};
+use in_mem::{RunId, RunStatus, Timestamp};
 
-use crate::{import::Format, render::ColorChoice};
+use crate::{
+    import::Format,
+    point::{POINT_HELP, PointArg},
+    render::ColorChoice,
+};
 
 /// The database's directory where none is named.
 pub const DEFAULT_DB: &str = "./in-mem-data";
@@ -117,6 +121,45 @@ pub enum Command {
                             in-mem events 0198c2 --json | jq .payload"
     )]
     Events(EventsArgs),
+    /// List a run's commits, the newest first, each with what it changed.
+    #[command(after_help = "Examples:\n  in-mem log 0198c2\n  in-mem log 0198c2 --limit 3 --all\n  \
+                            in-mem log 0198c2 --json | jq .version")]
+    Log(LogArgs),
+    /// Go through a run again from its beginning, commit by commit, out of the log alone.
+    #[command(after_help = format!("{POINT_HELP}\n\nExamples:\n  in-mem replay 0198c2\n  in-mem replay 0198c2 --at event:12\n  \
+                            in-mem replay 0198c2 --at 17 --json"))]
+    Replay(ReplayArgs),
+    /// Show what a run was, and knew, at a point of its past.
+    #[command(after_help = format!("{POINT_HELP}\n\nExamples:\n  in-mem at 0198c2 17\n  in-mem at 0198c2 span:call-3\n  \
+                            in-mem at 0198c2 2025-08-01T13:22:00Z --json"))]
+    At(AtArgs),
+    /// Make a run that begins as another is, or was at a point of its past.
+    ///
+    /// What is written to it never touches the other.
+    #[command(after_help = format!("{POINT_HELP}\n\nExamples:\n  in-mem fork 0198c2\n  \
+                            in-mem fork 0198c2 --at event:12 --name 'by boat' --tag retry"))]
+    Fork(ForkArgs),
+    /// Show how two runs differ, or two points of one, and where they first went different ways.
+    #[command(after_help = format!("A and B are each a RUN, or RUN@POINT. {POINT_HELP}\n\nExamples:\n  in-mem diff 0198c2 0198c3\n  \
+                            in-mem diff 0198c2@17 0198c2\n  in-mem diff 0198c2 0198c3 --json | jq .divergence"))]
+    Diff(DiffArgs),
+    /// Hold a run against its log: replay it, and compare every key and the digests.
+    #[command(after_help = "Examples:\n  in-mem verify 0198c2\n  in-mem verify 0198c2 --json\n\n\
+                            Exits with 1 if the run is not what its log says.")]
+    Verify(VerifyArgs),
+    /// Write a run with its whole history, its children and its forks into one file.
+    #[command(
+        after_help = "Examples:\n  in-mem export 0198c2 run.bundle\n  in-mem export 0198c2 run.bundle --force\n\n\
+                            `in-mem import bundle FILE` takes it in, here or elsewhere."
+    )]
+    Export(ExportArgs),
+    /// Take away ended runs, by age, by number or by bytes.
+    ///
+    /// A run goes when any of the limits says so. Runs that have not ended stay, and forks keep what they share.
+    #[command(after_help = "Examples:\n  in-mem prune --older-than 30d --dry-run\n  \
+                            in-mem prune --keep-newest 1000 --status completed\n  \
+                            in-mem prune --keep-bytes 1000000000 --json")]
+    Prune(PruneArgs),
     /// Show what the database holds and how it is doing.
     #[command(after_help = "Examples:\n  in-mem stats\n  in-mem stats --kinds\n  \
                             in-mem stats --db /var/lib/agent/db --json")]
@@ -143,17 +186,34 @@ pub enum Command {
     DemoAgent(DemoAgentArgs),
 }
 
-/// Takes a [`Format`] by its name.
+/// What can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FormatArg(pub Format);
+pub enum FormatArg {
+    /// Runs that another tool recorded.
+    Traces(Format),
+    /// What `export` wrote.
+    Bundle,
+}
+
+/// One line about bundles, for help.
+const BUNDLE_ABOUT: &str = "a run with its whole history, written by `in-mem export`";
 
 impl ValueEnum for FormatArg {
     fn value_variants<'a>() -> &'a [Self] {
-        &[FormatArg(Format::TauBench), FormatArg(Format::SweAgent), FormatArg(Format::Langfuse)]
+        &[
+            FormatArg::Traces(Format::TauBench),
+            FormatArg::Traces(Format::SweAgent),
+            FormatArg::Traces(Format::Langfuse),
+            FormatArg::Bundle,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.name()).help(self.0.about()))
+        let (name, about) = match self {
+            FormatArg::Traces(format) => (format.name(), format.about()),
+            FormatArg::Bundle => ("bundle", BUNDLE_ABOUT),
+        };
+        Some(clap::builder::PossibleValue::new(name).help(about))
     }
 }
 
@@ -169,6 +229,9 @@ pub struct ImportArgs {
     /// Read the files and say what would go in, without a database.
     #[arg(long)]
     pub dry_run: bool,
+    /// Give the runs of a bundle new ids, so that it can come in beside what it was made from.
+    #[arg(long)]
+    pub new_ids: bool,
 }
 
 /// `demo`
@@ -254,6 +317,137 @@ pub struct EventsArgs {
     pub limit: u64,
 }
 
+/// `log`
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_name = "COMMITS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// Show every change of a commit, however many there are.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `replay`
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// Up to this point.
+    #[arg(long, default_value = "now", value_name = "POINT")]
+    pub at: PointArg,
+    /// Show every change of a commit, however many there are.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `at`
+#[derive(Clone, Debug, Args)]
+pub struct AtArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// When: a version, event:NUMBER, span:ID, a time, or now.
+    pub point: PointArg,
+    /// Show every event, cell and key, however many there are.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `fork`
+#[derive(Clone, Debug, Args)]
+pub struct ForkArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// From this point of its past.
+    #[arg(long, default_value = "now", value_name = "POINT")]
+    pub at: PointArg,
+    /// The fork's name [default: the run's].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A tag for the fork; may be given more than once.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+}
+
+/// `diff`
+#[derive(Clone, Debug, Args)]
+pub struct DiffArgs {
+    /// The first: a run's id, or enough of its beginning, and where wanted @POINT.
+    pub a: String,
+    /// The second.
+    pub b: String,
+    /// Show every key and every part of a value, however many there are.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `verify`
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+}
+
+/// `export`
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The run's id, or enough of its beginning.
+    pub run: String,
+    /// The file to write.
+    pub file: PathBuf,
+    /// Write over a file that is there already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `prune`
+#[derive(Clone, Debug, Args)]
+pub struct PruneArgs {
+    /// Only say what would go, and how many bytes it holds.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take away what ended longer ago than this: 30d, 12h, 2w 3d.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Option<AgeArg>,
+    /// Take away what ended before this time.
+    #[arg(long, value_name = "TIME")]
+    pub ended_before: Option<Timestamp>,
+    /// Keep this many, those that ended last.
+    #[arg(long, value_name = "RUNS")]
+    pub keep_newest: Option<u64>,
+    /// Keep those that ended last, as long as they come to no more than so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub keep_bytes: Option<u64>,
+    /// Only runs that ended so: completed, failed or cancelled; may be given more than once.
+    #[arg(long)]
+    pub status: Vec<RunStatus>,
+    /// Only this tenant's runs.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only this app's runs.
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Only this agent's runs.
+    #[arg(long)]
+    pub agent: Option<String>,
+}
+
+/// A length of time in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgeArg(pub i64);
+
+fn age(text: &str) -> Result<AgeArg, String> {
+    let span: jiff::Span = text.parse().map_err(|_| "an age is written like 30d, 12h or 2w 3d".to_owned())?;
+    let long = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    let micros =
+        long.ok().and_then(|long| i64::try_from(long.as_micros()).ok()).filter(|micros| *micros >= 0);
+    micros.map(AgeArg).ok_or_else(|| {
+        "an age is counted in weeks, days, hours, minutes or seconds, and not below 0".to_owned()
+    })
+}
+
 /// `stats`
 #[derive(Clone, Debug, Args)]
 pub struct StatsArgs {
@@ -294,9 +488,10 @@ fn formats_and_examples() -> String {
     for format in Format::ALL {
         help.push_str(&format!("  {:<10} {}\n", format.name(), format.about()));
     }
+    help.push_str(&format!("  {:<10} {BUNDLE_ABOUT}\n", "bundle"));
     help.push_str(
         "\nExamples:\n  in-mem import tau-bench gpt-4o-airline.json\n  in-mem import swe-agent trajectories/*.traj\n  \
-         in-mem import langfuse trace.json --dry-run\n\n\
+         in-mem import langfuse trace.json --dry-run\n  in-mem import bundle run.bundle --new-ids\n\n\
          Exits with 1 if a file or a run in one could not be read; everything else is in.",
     );
     help

@@ -6,4 +6,5 @@ pub mod args;
 pub mod commands;
 pub mod demo;
 pub mod import;
+pub mod point;
 pub mod render;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Failure, Stored, note, open, print, run_id, runs, store};
 use crate::{
     args::{Common, ImportArgs},
-    import::{Counts, ImportedRun, Preview, read_file},
+    import::{Counts, Format, ImportedRun, Preview, read_file},
     render::{Align, JsonLines, Screen, Table, Tone, human, text},
 };
 
@@ -25,8 +25,8 @@ const MAX_NOTES_PER_FILE: u64 = 20;
 const TICK_INTERVAL_MS: u64 = 120;
 
 /// Reads the files and says what would go in.
-pub(super) fn dry_run(args: &ImportArgs, common: &Common) -> Result<ExitCode, Failure> {
-    let preview = Preview::of(&args.files, args.format.0);
+pub(super) fn dry_run(args: &ImportArgs, format: Format, common: &Common) -> Result<ExitCode, Failure> {
+    let preview = Preview::of(&args.files, format);
     let mut out = io::stdout().lock();
     if common.json {
         let mut lines = JsonLines::new(&mut out);
@@ -47,12 +47,12 @@ pub(super) fn dry_run(args: &ImportArgs, common: &Common) -> Result<ExitCode, Fa
 }
 
 /// Reads the files and puts their runs into the database.
-pub(super) fn import(args: &ImportArgs, common: &Common) -> Result<ExitCode, Failure> {
+pub(super) fn import(args: &ImportArgs, format: Format, common: &Common) -> Result<ExitCode, Failure> {
     let db = open::or_new(common)?;
     let began = Instant::now();
     let mut import = Import { db: &db, json: common.json, bar: bar(args), files: Vec::new() };
     for file in &args.files {
-        import.file(file, args)?;
+        import.file(file, format)?;
     }
     import.bar.finish_and_clear();
     let total = import.total();
@@ -121,12 +121,12 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn file(&mut self, file: &Path, args: &ImportArgs) -> Result<(), Failure> {
+    fn file(&mut self, file: &Path, format: Format) -> Result<(), Failure> {
         let name = text::one_line(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
         self.bar.set_message(name.clone());
         let mut done = Done::default();
         let mut failure = None;
-        read_file(file, args.format.0, |read| {
+        read_file(file, format, |read| {
             let outcome = match read {
                 Ok(run) => self.run(file, &run, &mut done),
                 Err(error) => self.fault(file, &error.to_string(), &mut done),

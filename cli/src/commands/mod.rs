@@ -1,17 +1,27 @@
 //! What each command does: opens the database, asks it, shows the answer.
 
+mod at;
+mod bundle;
 mod care;
+mod changes;
 mod demo;
+mod diff;
 mod events;
 mod failure;
 mod find;
+mod fork;
+mod history;
 mod import;
 mod kv;
+mod log;
 mod open;
+mod prune;
+mod replay;
 mod runs;
 mod show;
 mod stats;
 mod store;
+mod verify;
 
 use std::{
     io::{self, Write},
@@ -22,7 +32,7 @@ pub use failure::Failure;
 pub use store::{Stored, run_id, store};
 
 use crate::{
-    args::{Cli, Command, Common},
+    args::{Cli, Command, Common, FormatArg},
     render::{JsonLines, Screen, text},
 };
 
@@ -43,8 +53,15 @@ pub fn main(cli: &Cli) -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let common = &cli.common;
     match &cli.command {
-        Command::Import(args) if args.dry_run => import::dry_run(args, common),
-        Command::Import(args) => import::import(args, common),
+        Command::Import(args) => match args.format {
+            FormatArg::Bundle => bundle::import(args, common),
+            FormatArg::Traces(_) if args.new_ids => Err(Failure::Usage(
+                "--new-ids is for bundles: the id of what another tool recorded comes from its content"
+                    .into(),
+            )),
+            FormatArg::Traces(format) if args.dry_run => import::dry_run(args, format, common),
+            FormatArg::Traces(format) => import::import(args, format, common),
+        },
         Command::Demo(args) => demo::demo(args, common),
         Command::DemoAgent(args) => demo::agent(args, common),
         Command::Runs(args) => runs::runs(args, common),
@@ -52,6 +69,14 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Get(args) => kv::get(args, common),
         Command::Put(args) => kv::put(args, common),
         Command::Events(args) => events::events(args, common),
+        Command::Log(args) => log::log(args, common),
+        Command::Replay(args) => replay::replay(args, common),
+        Command::At(args) => at::at(args, common),
+        Command::Fork(args) => fork::fork(args, common),
+        Command::Diff(args) => diff::diff(args, common),
+        Command::Verify(args) => verify::verify(args, common),
+        Command::Export(args) => bundle::export(args, common),
+        Command::Prune(args) => prune::prune(args, common),
         Command::Check => care::check(common),
         Command::Salvage(args) => care::salvage(args, common),
         Command::Backup(args) => care::backup(args, common),

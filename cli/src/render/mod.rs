@@ -14,5 +14,5 @@ mod tree;
 pub use json_lines::JsonLines;
 pub use screen::{ColorChoice, Screen, Tone};
 pub use table::{Align, Table};
-pub use timeline::{TimelineEvent, timeline};
+pub use timeline::{TimelineEvent, gist, timeline};
 pub use tree::{SpanNode, span_tree};

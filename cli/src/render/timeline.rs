@@ -75,7 +75,7 @@ fn kind_tone(kind: &str) -> Tone {
 }
 
 /// The part of an event that says most: the words of a message, the name and arguments of a call.
-fn gist(payload: &Value) -> String {
+pub fn gist(payload: &Value) -> String {
     let message = payload.get("message").filter(|m| m.is_object()).unwrap_or(payload);
     if let (Some(Value::String(name)), Some(arguments)) = (payload.get("name"), payload.get("arguments")) {
         return format!("{}({})", one_line(name), preview(arguments));
