@@ -13,7 +13,15 @@ const LOCK_NAME: &str = "LOCK";
 /// stays, since removing it would let two processes lock two files of the same name.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Not left to the close of the file: a child process that was just forked has it open, too, until it becomes another
+        // program, and the lock would be held as long. Where it fails, the close still gives it back.
+        let _ = self.file.unlock();
+    }
 }
 
 impl DirLock {
@@ -44,6 +52,23 @@ impl DirLock {
             write!(file, "{}", std::process::id())
         };
         write(&mut file).map_err(LogError::io("write", &path))?;
-        Ok(DirLock { _file: file })
+        Ok(DirLock { file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_back_although_a_forked_child_has_the_file_open() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = DirLock::acquire(dir.path()).expect("free");
+        // What a child has between its fork and its exec.
+        let inherited = lock.file.try_clone().expect("clones");
+        assert!(matches!(DirLock::acquire(dir.path()), Err(LogError::Locked { .. })));
+        drop(lock);
+        DirLock::acquire(dir.path()).expect("free again");
+        drop(inherited);
     }
 }
