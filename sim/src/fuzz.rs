@@ -22,11 +22,14 @@ const NOISE_BYTES: usize = 4_096;
 /// Most changes to one input.
 const CHANGES: usize = 8;
 
+/// Reads bytes; says whether it took them.
+type Reader = dyn Fn(&[u8]) -> bool;
+
 struct Target {
     name: &'static str,
     sound: Vec<Vec<u8>>,
-    /// Reads the bytes; says whether it took them.
-    read: Box<dyn Fn(&[u8]) -> bool>,
+    /// What is tried.
+    read: Box<Reader>,
     /// How much longer one input takes than reading a value.
     weight: u64,
 }
