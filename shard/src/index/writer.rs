@@ -267,7 +267,11 @@ impl IndexWriter {
         superseded: impl FnOnce(NodeView<'_>),
     ) -> bool {
         let found = self.find(key);
-        if found.is_none() && value.is_none() {
+        // A deletion of what is not there, or not there any more, changes nothing: as a version it would be a conflict to those
+        // who read that there is nothing.
+        // SAFETY: linked, and not freed while `self` is borrowed.
+        let is_there = |found: &Found| unsafe { (*found.node).read(|body| body.value.is_some()) };
+        if value.is_none() && !found.as_ref().is_some_and(is_there) {
             return false;
         }
         self.installed = self.installed.max(version.0);
