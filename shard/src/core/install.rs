@@ -1,7 +1,6 @@
 //! How a logged change becomes what the shard holds: in the index, in what is derived of its run, and, once it is as durable
 //! as the mode promises, in what readers see.
 
-use in_mem_model::codec;
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 
 use super::ShardCore;
@@ -9,7 +8,7 @@ use super::command::Committed;
 use super::event::{self, ChainHead};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
-use crate::index::{Direction, PageLimit, ScanRange};
+use crate::index::{Direction, Installed, PageLimit, ScanRange};
 
 impl ShardCore {
     /// Installs one change of a commit that is in the log, and keeps the run's derived state.
@@ -22,7 +21,6 @@ impl ShardCore {
         value: Option<Value>,
         expires_at: Option<Timestamp>,
     ) {
-        let added = value.as_ref().map(|v| (user.len() + codec::encoded_len(v)) as u64);
         if let Some(at) = expires_at
             && value.is_some()
         {
@@ -33,10 +31,8 @@ impl ShardCore {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
         let hashed = self.hashed(run, tag, user);
-        let mut replaced = None;
-        self.index.install_over(&hashed, version, self.now, expires_at, value, |superseded| {
-            replaced = superseded.value.map(codec::encoded_len);
-        });
+        let Installed { added, replaced, .. } =
+            self.index.install(&hashed, version, self.now, expires_at, value);
         let Some(state) = self.runs.get_mut(&run) else { return };
         if version > state.last_version {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
@@ -45,11 +41,11 @@ impl ShardCore {
         let usage = state.usage_mut(tag);
         if let Some(bytes) = added {
             usage.entries += 1;
-            usage.bytes += bytes;
+            usage.bytes += user.len() as u64 + u64::from(bytes.get());
         }
         if let Some(bytes) = replaced {
             usage.entries = usage.entries.saturating_sub(1);
-            usage.bytes = usage.bytes.saturating_sub((user.len() + bytes) as u64);
+            usage.bytes = usage.bytes.saturating_sub(user.len() as u64 + u64::from(bytes.get()));
         }
     }
 

@@ -95,7 +95,12 @@ impl Arena {
     }
 
     /// An entry for `key` whose newest version is `head`.
-    pub(super) fn allocate_entry(&mut self, key: &KeyRef<'_>, head: *mut Node) -> *mut Entry {
+    pub(super) fn allocate_entry(
+        &mut self,
+        key: &KeyRef<'_>,
+        head: *mut Node,
+        value_bytes: u32,
+    ) -> *mut Entry {
         let bytes = Entry::bytes_for(key.user.len());
         let entry = if bytes > SLAB_ENTRY_BYTES {
             let layout = large_entry_layout(bytes);
@@ -119,7 +124,7 @@ impl Arena {
             }
         };
         // SAFETY: the memory fits the key, is aligned to 8 and ours alone.
-        unsafe { Entry::write(entry, key, head) };
+        unsafe { Entry::write(entry, key, head, value_bytes) };
         entry
     }
 

@@ -38,6 +38,9 @@ pub(crate) use sizes::{GROUP_SLOTS, SEGMENT_GROUPS_LOG2, SLAB_BYTES, SUBTABLE_BI
 /// instead of splitting.
 pub(crate) const MAX_DIRECTORY_BITS: u32 = 20;
 
+/// How many installations a superseded value is fetched after its version is.
+pub(crate) const PREFETCH_DISTANCE: usize = 8;
+
 /// Entries in one block of the order before it is split.
 pub(crate) const ORDER_BLOCK_ENTRIES: usize = 256;
 

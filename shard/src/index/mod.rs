@@ -35,5 +35,5 @@ pub use retention::Retention;
 #[cfg(inmem_loom)]
 pub use threads::set_number as set_thread_number;
 pub use writer::{
-    Direction, IndexConfig, IndexStats, IndexWriter, NodeView, PageEnd, PageLimit, Row, ScanRange,
+    Direction, IndexConfig, IndexStats, IndexWriter, Installed, NodeView, PageEnd, PageLimit, Row, ScanRange,
 };

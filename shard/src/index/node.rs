@@ -10,6 +10,8 @@
 //! node, the value's counter) and the entry's, needed to compare the key, overlaps with the others. The entry repeats
 //! the head for the writer, which reaches it from the order.
 
+use std::cell::Cell;
+
 use super::key::KeyRef;
 use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version, VersionedValue};
@@ -119,7 +121,10 @@ pub(super) struct Entry {
     pub(super) head: AtomicPtr<Node>,
     pub(super) canary: Canary,
     run: RunId,
-    length: u32,
+    /// Bytes of the newest value as it is encoded, 0 for a deletion: what an overwrite takes off the run's count without
+    /// waiting for the version. Only the writer's.
+    pub(super) value_bytes: Cell<u32>,
+    length: u16,
     tag: Tag,
 }
 
@@ -139,7 +144,7 @@ impl Entry {
     ///
     /// # Safety
     /// `memory` has [`Entry::bytes_for`] the key's length, is aligned to 8 and not shared.
-    pub(super) unsafe fn write(memory: *mut Self, key: &KeyRef<'_>, head: *mut Node) {
+    pub(super) unsafe fn write(memory: *mut Self, key: &KeyRef<'_>, head: *mut Node, value_bytes: u32) {
         // SAFETY: the memory is large enough and ours; the header is written first, because its padding overlaps the
         // first of the user's bytes.
         unsafe {
@@ -147,7 +152,8 @@ impl Entry {
                 head: AtomicPtr::new(head),
                 canary: Canary::new(),
                 run: key.run,
-                length: u32::try_from(key.user.len()).expect("user keys are shorter than 4 GiB"),
+                value_bytes: Cell::new(value_bytes),
+                length: u16::try_from(key.user.len()).expect("user keys are shorter than 64 KiB"),
                 tag: key.tag,
             });
             let user = memory.cast::<u8>().add(USER_OFFSET);
@@ -165,7 +171,7 @@ impl Entry {
         unsafe {
             (*entry).canary.check();
             let user =
-                std::slice::from_raw_parts(entry.cast::<u8>().add(USER_OFFSET), (*entry).length as usize);
+                std::slice::from_raw_parts(entry.cast::<u8>().add(USER_OFFSET), usize::from((*entry).length));
             KeyRef { run: (*entry).run, tag: (*entry).tag, user }
         }
     }

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arena::Arena;
 use super::epoch::{Epoch, Scan};
-use super::limits::COLLECT_STEPS;
-use super::node::{Entry, Node};
+use super::limits::{COLLECT_STEPS, PREFETCH_DISTANCE};
+use super::node::{Entry, Node, prefetch};
 use super::table::Retired;
 use crate::sync::Ordering;
 use in_mem_model::{RunId, Value};
@@ -112,8 +112,25 @@ impl Reclaim {
     #[inline]
     pub(super) fn supersede(&mut self, newer: *mut Node, version: u64) {
         self.superseded.push_back(Superseded { newer, version });
+        self.prefetch_value();
         self.installs += 1;
         self.fresh += 1;
+    }
+
+    /// Begins to fetch the value that was superseded a few installations ago: its version was being fetched then and has come
+    /// meanwhile, and when it is freed nothing has to be waited for.
+    #[inline]
+    fn prefetch_value(&self) {
+        let Some(place) = self.superseded.len().checked_sub(PREFETCH_DISTANCE) else { return };
+        if cfg!(inmem_loom) {
+            return;
+        }
+        let Superseded { newer, .. } = self.superseded[place];
+        // SAFETY: as in `free_oldest`: `newer` is linked, and so is the version it was installed over.
+        unsafe {
+            let older = (*newer).prev.load(Ordering::Relaxed);
+            (*older).read(|body| prefetch(body.value.as_ref()));
+        }
     }
 
     /// Something was unlinked while versions past `committed` were pending.
@@ -181,6 +198,8 @@ impl Reclaim {
         // it was installed over, for only this record unlinks that one.
         unsafe {
             let older = (*newer).prev.load(Ordering::Relaxed);
+            let since = (*older).read(|body| body.version);
+            assert!(since < version, "a version of a key that has version {since} already: it got {version}");
             unlink_after(newer, older);
             let (is_tombstone, entry) = (*newer).read(|body| (body.value.is_none(), body.entry));
             // Every registration is at `version` or later and stops at `newer` or before; later ones as well.

@@ -61,9 +61,10 @@ fn fingerprint(hash: u64) -> u16 {
     ((hash >> 16) as u16).max(1)
 }
 
-/// A cache line of slots, and beside it the line that says which entry each slot's key has. The second is only ever
-/// prefetched from: a search that waits for the newest version would otherwise wait for the entry behind it again. What
-/// counts is the version's own pointer, so a reader that meets a slot in change loses time and nothing else.
+/// A cache line of slots, and beside it the line that says which entry each slot's key has. Readers only ever prefetch from
+/// the second: a search that waits for the newest version would otherwise wait for the entry behind it again. What counts
+/// for them is the version's own pointer, so a reader that meets a slot in change loses time and nothing else. The writer, who
+/// alone changes both lines, compares keys by the second and so does not wait for the version.
 #[repr(C, align(64))]
 struct Group {
     slots: [AtomicPtr<Node>; GROUP_SLOTS],
@@ -244,6 +245,47 @@ impl Table {
     /// As for [`Table::segment`].
     #[inline]
     pub(super) unsafe fn find(&self, wanted: &HashedKey<'_>) -> Option<Found> {
+        let entry_of = |hint: *mut Entry, node: *mut Node| {
+            if cfg!(not(inmem_loom)) {
+                prefetch_line(hint.cast());
+            }
+            // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
+            unsafe {
+                (*node).read(|body| {
+                    // A get clones the value.
+                    prefetch(body.value.as_ref());
+                    body.entry
+                })
+            }
+        };
+        // SAFETY: passed on.
+        unsafe { self.search(wanted, entry_of) }
+    }
+
+    /// Looks a key up for the writer, without waiting for the version found: it is on its way.
+    ///
+    /// # Safety
+    /// The caller is the writer.
+    #[inline]
+    pub(super) unsafe fn find_for_writer(&self, wanted: &HashedKey<'_>) -> Option<Found> {
+        let entry_of = |entry: *mut Entry, node: *mut Node| {
+            prefetch_line(node.cast());
+            entry
+        };
+        // SAFETY: passed on; to the writer, what stands beside a slot is the entry of its key.
+        unsafe { self.search(wanted, entry_of) }
+    }
+
+    /// Goes through the slots whose fingerprint is the key's; `entry_of` says whose they are.
+    ///
+    /// # Safety
+    /// As for [`Table::segment`]; `entry_of` gives an entry that is not freed under the caller.
+    #[inline(always)]
+    unsafe fn search(
+        &self,
+        wanted: &HashedKey<'_>,
+        entry_of: impl Fn(*mut Entry, *mut Node) -> *mut Entry,
+    ) -> Option<Found> {
         let HashedKey { key, hash } = wanted;
         // SAFETY: passed on.
         let (segment, groups_log2) = unsafe { self.segment(*hash) };
@@ -253,6 +295,8 @@ impl Table {
         for _ in 0..=mask {
             // SAFETY: in bounds of the segment's groups.
             let group = unsafe { Segment::groups(segment).add(index) };
+            // Both lines at once: the second is asked for only when the first has been looked through.
+            prefetch_line(group.cast::<u8>().wrapping_add(size_of::<[AtomicPtr<Node>; GROUP_SLOTS]>()));
             // Acquire pairs with the writer's Release of the slot, and so with all that it wrote into the node before.
             // SAFETY: as above.
             let words: [*mut Node; GROUP_SLOTS] =
@@ -266,20 +310,11 @@ impl Table {
                 let slot = matches.trailing_zeros() as usize;
                 matches &= matches - 1;
                 let (node, _) = untagged(words[slot]);
-                if cfg!(not(inmem_loom)) {
-                    // Relaxed: a hint, see `Group`; nothing for a model to explore.
-                    // SAFETY: in bounds.
-                    prefetch_line(unsafe { (&(*group).entries)[slot].load(Ordering::Relaxed) }.cast());
-                }
-                // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
-                let entry = unsafe {
-                    (*node).read(|body| {
-                        // A get clones the value, an overwrite drops it later.
-                        prefetch(body.value.as_ref());
-                        body.entry
-                    })
-                };
-                // SAFETY: as above.
+                // Relaxed: stored by the writer alone; to readers a hint, see `Group`.
+                // SAFETY: in bounds.
+                let beside = unsafe { (&(*group).entries)[slot].load(Ordering::Relaxed) };
+                let entry = entry_of(untagged(beside).0, node);
+                // SAFETY: not freed under the caller.
                 if unsafe { Entry::key(entry) } == *key {
                     // SAFETY: in bounds.
                     let slot = unsafe { &raw const (&(*group).slots)[slot] };
@@ -412,10 +447,8 @@ impl TableWriter {
                         counts.live += 1;
                         counts.filled += u32::from(word.is_null());
                         (*segment).counts.set(counts);
-                        if cfg!(not(inmem_loom)) {
-                            // Relaxed: a hint, see `Group`.
-                            entry.store((*node).read(|body| body.entry), Ordering::Relaxed);
-                        }
+                        // Relaxed: to readers a hint, see `Group`.
+                        entry.store((*node).read(|body| body.entry), Ordering::Relaxed);
                         // Release pairs with the Acquire of readers.
                         slot.store(tagged(node, fingerprint(hash)), Ordering::Release);
                         return;

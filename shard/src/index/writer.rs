@@ -1,6 +1,7 @@
 //! The one writer of an index: it belongs to whoever holds the shard's turn.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::{Bound, ControlFlow};
 use std::ptr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::reclaim::Reclaim;
 use super::retention::Retention;
 use super::table::{Found, TableWriter};
 use crate::sync::Ordering;
+use in_mem_model::codec;
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
 
 /// How an index is set up.
@@ -58,6 +60,17 @@ impl<'a> NodeView<'a> {
             value: body.value.as_ref(),
         }
     }
+}
+
+/// What an installation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Bytes of the value as it is encoded; `None`: it is a deletion.
+    pub added: Option<NonZeroU32>,
+    /// Bytes of the value that was there, likewise; `None`: there was none.
+    pub replaced: Option<NonZeroU32>,
+    /// Whether the index knew nothing of the key.
+    pub is_new: bool,
 }
 
 /// What to scan: a run, one of its tags or all of them, and bounds on the user's key.
@@ -215,7 +228,7 @@ impl IndexWriter {
     #[inline]
     fn find(&self, key: &HashedKey<'_>) -> Option<Found> {
         // SAFETY: this is the writer, which alone retires and frees, and does not while `self` is borrowed.
-        unsafe { self.shared.table.find(key) }
+        unsafe { self.shared.table.find_for_writer(key) }
     }
 
     /// The newest version installed for a key, published or not; `None` if the key is not there at all.
@@ -235,13 +248,14 @@ impl IndexWriter {
         unsafe { visible(found.node, at) }
     }
 
-    /// Installs a version: a value, or with `None` a deletion. Returns whether the key is new.
+    /// Installs a version: a value, or with `None` a deletion. Tells how many bytes it adds and takes away.
     ///
     /// Deleting a key that is not there installs nothing. The old version, if any, is freed by a later
     /// [`IndexWriter::collect`], when nobody sees it any more.
     ///
     /// # Panics
-    /// If the key has this version or a later one already: a transaction writes a key once, and versions increase.
+    /// Here (in builds with debug assertions) or when the old version is freed, if the key has this version or a later one
+    /// already: a transaction writes a key once, and versions increase.
     #[inline]
     pub fn install(
         &mut self,
@@ -250,69 +264,53 @@ impl IndexWriter {
         timestamp: Timestamp,
         expires_at: Option<Timestamp>,
         value: Option<Value>,
-    ) -> bool {
-        self.install_over(key, version, timestamp, expires_at, value, |_| {})
-    }
-
-    /// As [`IndexWriter::install`], and shows the version that is superseded, if there is one: the key is looked up once
-    /// for both.
-    #[inline]
-    pub fn install_over(
-        &mut self,
-        key: &HashedKey<'_>,
-        version: Version,
-        timestamp: Timestamp,
-        expires_at: Option<Timestamp>,
-        value: Option<Value>,
-        superseded: impl FnOnce(NodeView<'_>),
-    ) -> bool {
+    ) -> Installed {
+        // Values are far shorter than 4 GiB; 0 says that there is none.
+        let value_bytes = value.as_ref().map_or(0, |value| codec::encoded_len(value) as u32);
         let found = self.find(key);
+        // SAFETY: linked, and not freed while `self` is borrowed.
+        let old_bytes = found.map_or(0, |found| unsafe { (*found.entry).value_bytes.get() });
+        let installed = Installed {
+            added: NonZeroU32::new(value_bytes),
+            replaced: NonZeroU32::new(old_bytes),
+            is_new: found.is_none() && value_bytes != 0,
+        };
         // A deletion of what is not there, or not there any more, changes nothing: as a version it would be a conflict to those
         // who read that there is nothing.
-        // SAFETY: linked, and not freed while `self` is borrowed.
-        let is_there = |found: &Found| unsafe { (*found.node).read(|body| body.value.is_some()) };
-        if value.is_none() && !found.as_ref().is_some_and(is_there) {
-            return false;
+        if value_bytes == 0 && old_bytes == 0 {
+            return installed;
         }
         self.installed = self.installed.max(version.0);
         let node = self.arena.as_mut().expect("taken by drop only").allocate_node();
         let expires_at = expires_at.map_or(0, |at| at.0);
+        let entry = found.map_or(ptr::null_mut(), |found| found.entry);
+        let new = Body { version: version.0, timestamp: timestamp.0, expires_at, entry, value };
         let Some(found) = found else {
-            self.insert(
-                key,
-                node,
-                Body {
-                    version: version.0,
-                    timestamp: timestamp.0,
-                    expires_at,
-                    entry: ptr::null_mut(),
-                    value,
-                },
-            );
-            return true;
+            self.insert(key, node, new, value_bytes);
+            return installed;
         };
-        // SAFETY: linked.
-        let newest = unsafe { (*found.node).read(|body| body.version) };
-        assert!(newest < version.0, "version {} of a key that has version {newest} already", version.0);
-        // SAFETY: linked, and not freed while `self` is borrowed.
-        superseded(NodeView::new(unsafe { (*found.node).read(|body| &*ptr::from_ref(body)) }));
-        // SAFETY: the node is ours alone until it is linked. The links are Relaxed: the table's Release comes after them.
+        // The old version is not looked at: its cache line is on its way, and nothing here waits for it.
+        // SAFETY: the node is ours alone until it is linked; the entry is linked. The links are Relaxed: the table's Release
+        // comes after them.
         unsafe {
-            (*node).write(|body| {
-                *body =
-                    Body { version: version.0, timestamp: timestamp.0, expires_at, entry: found.entry, value }
-            });
+            debug_assert!(
+                (*found.node).read(|body| body.version) < version.0,
+                "a version of a key that has version {} already",
+                (*found.node).read(|body| body.version)
+            );
+            (*node).write(|body| *body = new);
             (*node).prev.store(found.node, Ordering::Relaxed);
             (*found.entry).head.store(node, Ordering::Relaxed);
+            (*found.entry).value_bytes.set(value_bytes);
         }
         self.table.update(&found, key.hash, node);
         self.reclaim.supersede(node, version.0);
-        false
+        installed
     }
 
-    fn insert(&mut self, key: &HashedKey<'_>, node: *mut Node, mut new: Body) {
+    fn insert(&mut self, key: &HashedKey<'_>, node: *mut Node, mut new: Body, value_bytes: u32) {
         let arena = self.arena.as_mut().expect("taken by drop only");
-        new.entry = arena.allocate_entry(&key.key, node);
+        new.entry = arena.allocate_entry(&key.key, node, value_bytes);
         let entry = new.entry;
         // SAFETY: the node is ours alone until it is linked.
         unsafe {
