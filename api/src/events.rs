@@ -8,6 +8,7 @@ use in_mem_engine::Event;
 use in_mem_engine::command::{Command, Reply};
 use in_mem_engine::event::{self, ChainHead};
 use in_mem_model::{Tag, Timestamp, Value, VersionedValue, limits};
+use smallvec::SmallVec;
 
 use crate::{Error, Pending, Result, Run, Stream, Subscription};
 
@@ -15,6 +16,9 @@ thread_local! {
     /// Where events are packed before the shard gets them; reused from event to event.
     static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The most events that an iteration reads together.
+const MOST_READ_AHEAD: u64 = 32;
 
 /// An event to append.
 #[derive(Debug, Clone)]
@@ -131,12 +135,8 @@ impl<'r> Events<'r> {
     /// # Errors
     /// [`Error::Malformed`] where what is stored is not an event.
     pub fn read(&self, sequence: u64) -> Result<Option<Event>> {
-        self.read_sharing(sequence, None)
-    }
-
-    fn read_sharing(&self, sequence: u64, kind: Option<&Arc<str>>) -> Result<Option<Event>> {
         match self.run.engine.get(self.run.id, Tag::Event, &event::event_key(sequence))? {
-            Some(stored) => self.unpack_sharing(sequence, &stored, kind).map(Some),
+            Some(stored) => self.unpack(sequence, &stored).map(Some),
             None => Ok(None),
         }
     }
@@ -198,7 +198,7 @@ impl<'r> Events<'r> {
     /// The events with these numbers, one after the other.
     pub fn iter_range(&self, sequences: impl RangeBounds<u64>) -> EventIter<'r> {
         let (next, end) = crate::stream::ends(&sequences);
-        EventIter { events: Events { run: self.run }, next, end, kind: None }
+        EventIter { events: Events { run: self.run }, next, end, kind: None, ahead: Vec::new(), batch: 1 }
     }
 
     /// How many events there are.
@@ -249,6 +249,37 @@ pub struct EventIter<'r> {
     end: u64,
     /// The kind of the event before: most events are of the kind of one before them.
     kind: Option<Arc<str>>,
+    /// What was read ahead, the last one first.
+    ahead: Vec<Option<VersionedValue>>,
+    /// How many were read together: more each time, so that whoever wants one event does not pay for many.
+    batch: u64,
+}
+
+impl EventIter<'_> {
+    /// Reads the next events together, up to the first that is not there.
+    fn read_ahead(&mut self) -> Result<()> {
+        let count = self.batch.min(self.end - self.next);
+        self.batch = (self.batch * 2).min(MOST_READ_AHEAD);
+        let keys: SmallVec<[_; MOST_READ_AHEAD as usize]> =
+            (self.next..self.next + count).map(event::event_key).collect();
+        let run = self.events.run;
+        run.engine.get_each(run.id, Tag::Event, &keys, &mut self.ahead)?;
+        // What is not there yet may be when it is its turn.
+        let there = self.ahead.iter().take_while(|stored| stored.is_some()).count();
+        self.ahead.truncate(there.max(1));
+        self.ahead.reverse();
+        Ok(())
+    }
+
+    fn read_next(&mut self) -> Result<Option<Event>> {
+        if self.ahead.is_empty() {
+            self.read_ahead()?;
+        }
+        match self.ahead.pop().flatten() {
+            Some(stored) => self.events.unpack_sharing(self.next, &stored, self.kind.as_ref()).map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Iterator for EventIter<'_> {
@@ -258,7 +289,7 @@ impl Iterator for EventIter<'_> {
         if self.next >= self.end {
             return None;
         }
-        let event = self.events.read_sharing(self.next, self.kind.as_ref()).transpose();
+        let event = self.read_next().transpose();
         match &event {
             Some(Ok(event)) => {
                 self.next += 1;

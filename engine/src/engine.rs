@@ -22,6 +22,7 @@ use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
 use in_mem_wal::{DirLock, LogError, Storage};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::checkpoint::{Books, CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
@@ -255,6 +256,39 @@ impl Engine {
                 other => Err(unexpected(other)),
             },
         }
+    }
+
+    /// The committed values of some keys, behind what `values` holds: for keys that are read one after the other, faster than
+    /// each by itself. Each is as of some moment of the call.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn get_each<K: AsRef<[u8]>>(
+        &self,
+        run: RunId,
+        tag: Tag,
+        keys: &[K],
+        values: &mut Vec<Option<VersionedValue>>,
+    ) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let shard = self.handle(run);
+        let run_hash = shard.reader.run_hash(&run);
+        let hashed: SmallVec<[_; 32]> = keys
+            .iter()
+            .map(|key| shard.reader.hashed(run_hash, KeyRef::new(run, tag, key.as_ref())))
+            .collect();
+        let first = values.len();
+        if shard.reader.get_latest_each(&hashed, || self.now(), values).is_err() {
+            values.resize(first + keys.len(), None);
+        } else if !shard.forks.may_be_fork(run) {
+            return Ok(());
+        }
+        for (value, key) in values[first..].iter_mut().zip(keys).filter(|(value, _)| value.is_none()) {
+            *value = self.get(run, tag, key.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Puts a value. Gives the version.

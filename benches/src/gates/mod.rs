@@ -9,6 +9,8 @@ mod memory;
 mod pipeline;
 mod recovery;
 mod runs;
+mod spans;
+mod steps;
 mod tail;
 mod threads;
 mod transactions;
@@ -59,5 +61,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "log", run: recovery::log_bytes },
     Group { name: "recovery", run: recovery::recovery },
     Group { name: "events", run: events::measure },
+    Group { name: "spans", run: spans::measure },
+    Group { name: "steps", run: steps::measure },
     Group { name: "runs", run: runs::measure },
 ];

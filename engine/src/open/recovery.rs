@@ -235,6 +235,7 @@ fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInf
     let mut reader = CheckpointReader::open(&**place.storage, path, number)?;
     let info = reader.info();
     let mut core = ShardCore::new(index(place.config), Log::None);
+    core.begin_recovery();
     let mut items = 0u64;
     while let Some(entry) = reader.next_entry()? {
         core.load(entry).map_err(|source| {
@@ -264,6 +265,7 @@ fn with_log(
         shard: place.number()?,
         create: place.create,
     };
+    core.begin_recovery();
     let mut refused: Option<ReplayError> = None;
     let (mut items, mut bytes) = (0u64, 0u64);
     let recovered = ShardLog::recover(
@@ -293,7 +295,7 @@ fn with_log(
         (Err(error), None) => return Err(error.into()),
         (Ok(recovered), None) => recovered,
     };
-    core.publish(core.version());
+    core.end_recovery();
     core.attach(Log::Wal(log));
     let notes = report.torn.map(|torn| {
         format!(

@@ -105,10 +105,12 @@ impl ShardCore {
         let state = &self.runs[&run];
         let place = stream.map(|name| state.stream_len(name));
         let head = state.chain;
+        let key = event_key(head.len);
+        // The key is new, and where it goes is fetched while the event is hashed.
+        self.index.prefetch(&self.hashed(run, Tag::Event, &key));
         let mut scratch = std::mem::take(&mut self.event_scratch);
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
         self.event_scratch = scratch;
-        let key = event_key(head.len);
         let version = if self.log.wal().is_some() {
             let mut payload = std::mem::take(&mut self.payload);
             EffectWriter::new(&mut payload, run).put(Tag::Event, &key, &value, None);

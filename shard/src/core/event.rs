@@ -2,8 +2,9 @@
 //!
 //! An event is one value under the `Event` tag; its key is its sequence number, eight bytes big-endian, counted from 0.
 //! The value's bytes are `hash (32) | 0x80 and its place in its stream (varint), where it has one | body`, the body being what
-//! the caller packed: flags, type, stream name, the source's own time, payload. The hash is BLAKE3 over the previous event's hash,
-//! the sequence number, the commit time, and everything after the hash: so each event vouches for all before it.
+//! the caller packed: flags, type, stream name, the source's own time, payload. The hash is BLAKE3, keyed with the previous event's
+//! hash (zeros before the first), over the sequence number, the commit time (each eight bytes little-endian) and everything after
+//! the hash: so each event vouches for all before it. Why keyed: decision 0009.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ const HAS_TIME: u8 = 2;
 /// Stands where a body's flags would, and has a bit that flags never have.
 const PLACE_FOLLOWS: u8 = 0x80;
 const HASH_BYTES: usize = 32;
-/// The hash before, the sequence number and the time.
-const LINK_BYTES: usize = HASH_BYTES + 16;
+/// The sequence number and the time.
+const LINK_BYTES: usize = 16;
 /// Up to here what is hashed is put together first.
 const SMALL_BYTES: usize = 512;
 
@@ -111,17 +112,18 @@ pub fn seal(
     scratch: &mut Vec<u8>,
 ) -> (Value, [u8; HASH_BYTES]) {
     scratch.clear();
-    scratch.extend_from_slice(&link(&head.hash, head.len, at));
+    // Where the hash will be; what is hashed begins in its last bytes.
+    scratch.extend_from_slice(&[0; HASH_BYTES - LINK_BYTES]);
+    scratch.extend_from_slice(&link(head.len, at));
     if let Some(place) = stream_place {
         scratch.push(PLACE_FOLLOWS);
         codec::put_varint(place, scratch);
     }
     scratch.extend_from_slice(body);
     // All in one piece: a hasher that is fed piece by piece costs as much again for an event of the usual size.
-    let hash = *blake3::hash(scratch).as_bytes();
-    let stored = &mut scratch[LINK_BYTES - HASH_BYTES..];
-    stored[..HASH_BYTES].copy_from_slice(&hash);
-    (Value::Bytes(Arc::from(&*stored)), hash)
+    let hash = *blake3::keyed_hash(&head.hash, &scratch[HASH_BYTES - LINK_BYTES..]).as_bytes();
+    scratch[..HASH_BYTES].copy_from_slice(&hash);
+    (Value::Bytes(Arc::from(&**scratch)), hash)
 }
 
 /// The hash of an event that follows one with hash `previous`; `rest` is the stored value after its own hash.
@@ -131,25 +133,24 @@ pub fn chain_hash(
     at: Timestamp,
     rest: &[u8],
 ) -> [u8; HASH_BYTES] {
-    let head = link(previous, sequence, at);
+    let head = link(sequence, at);
     let mut small = [0; SMALL_BYTES];
     if let Some(piece) = small.get_mut(..LINK_BYTES + rest.len()) {
         piece[..LINK_BYTES].copy_from_slice(&head);
         piece[LINK_BYTES..].copy_from_slice(rest);
-        return *blake3::hash(piece).as_bytes();
+        return *blake3::keyed_hash(previous, piece).as_bytes();
     }
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = blake3::Hasher::new_keyed(previous);
     hasher.update(&head);
     hasher.update(rest);
     *hasher.finalize().as_bytes()
 }
 
 /// What an event's hash covers before the event's own bytes.
-fn link(previous: &[u8; HASH_BYTES], sequence: u64, at: Timestamp) -> [u8; LINK_BYTES] {
+fn link(sequence: u64, at: Timestamp) -> [u8; LINK_BYTES] {
     let mut head = [0; LINK_BYTES];
-    head[..HASH_BYTES].copy_from_slice(previous);
-    head[HASH_BYTES..HASH_BYTES + 8].copy_from_slice(&sequence.to_le_bytes());
-    head[HASH_BYTES + 8..].copy_from_slice(&at.0.to_le_bytes());
+    head[..8].copy_from_slice(&sequence.to_le_bytes());
+    head[8..].copy_from_slice(&at.0.to_le_bytes());
     head
 }
 

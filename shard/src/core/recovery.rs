@@ -149,6 +149,17 @@ impl<'a> CheckpointItem<'a> {
 }
 
 impl ShardCore {
+    /// Begins recovery: until [`ShardCore::end_recovery`], keys are not put in order one by one.
+    pub fn begin_recovery(&mut self) {
+        self.index.begin_loading();
+    }
+
+    /// Ends recovery: all that was recovered is published and in order.
+    pub fn end_recovery(&mut self) {
+        self.index.end_loading();
+        self.publish(self.version);
+    }
+
     /// Loads one item of a checkpoint. Entries may come in any order; what is said of runs comes behind them.
     ///
     /// # Errors

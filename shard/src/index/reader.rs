@@ -11,6 +11,7 @@ use super::node::{Entry, Node};
 use super::table::{Retired, Table};
 use crate::sync::Ordering;
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version, VersionedValue};
+use smallvec::SmallVec;
 
 /// What the writer and its readers share.
 pub(super) struct Shared {
@@ -149,6 +150,47 @@ impl IndexReader {
         let value = unsafe { visible(found.node, visit.version) };
         drop(visit);
         Ok(value.filter(|value| is_alive(value, now)))
+    }
+
+    /// As [`IndexReader::get_latest`] of each of these keys, but what one waits for in memory the others wait for, too: for keys
+    /// that are read one after the other. Answers go behind what `values` holds, in the keys' order.
+    ///
+    /// # Errors
+    /// [`ReadError::NoThreadSlot`]; then there is no answer.
+    pub fn get_latest_each(
+        &self,
+        keys: &[HashedKey<'_>],
+        now: impl Fn() -> Timestamp,
+        values: &mut Vec<Option<VersionedValue>>,
+    ) -> Result<(), ReadError> {
+        let mut visit = self.shared.epoch.enter().map_err(|refused| refusal(refused, 0))?;
+        let table = &self.shared.table;
+        let mut found: SmallVec<[_; 32]> = SmallVec::new();
+        for key in keys {
+            // SAFETY: registered.
+            unsafe { table.prefetch(key.hash) };
+        }
+        for key in keys {
+            // SAFETY: registered.
+            unsafe { table.prefetch_found(key.hash) };
+        }
+        // Which version may be read is argued in `get_latest`; if one key is newer, all are looked up again.
+        // SAFETY: registered.
+        found.extend(keys.iter().map(|key| unsafe { table.find(key) }));
+        // SAFETY: read from the table while registered: not freed, and not written.
+        let newest = found.iter().flatten().map(|f| unsafe { (*f.node).read(|body| body.version) }).max();
+        if newest.is_some_and(|newest| newest > visit.version) {
+            visit.refresh();
+            found.clear();
+            // SAFETY: registered, anew: nothing found before is used.
+            found.extend(keys.iter().map(|key| unsafe { table.find(key) }));
+        }
+        values.extend(found.iter().map(|found| {
+            // SAFETY: found under this registration.
+            let value = found.as_ref().and_then(|found| unsafe { visible(found.node, visit.version) });
+            value.filter(|value| is_alive(value, &now))
+        }));
+        Ok(())
     }
 
     /// Takes a snapshot of everything published.

@@ -61,10 +61,29 @@ fn fingerprint(hash: u64) -> u16 {
     ((hash >> 16) as u16).max(1)
 }
 
-/// A cache line of slots, and beside it the line that says which entry each slot's key has. Readers only ever prefetch from
-/// the second: a search that waits for the newest version would otherwise wait for the entry behind it again. What counts
-/// for them is the version's own pointer, so a reader that meets a slot in change loses time and nothing else. The writer, who
-/// alone changes both lines, compares keys by the second and so does not wait for the version.
+/// Of the hash, what [`fingerprint`] leaves out and a segment that is copied needs: the home group's bits, and the
+/// directory's first ten.
+#[inline(always)]
+fn kept_bits(hash: u64) -> u16 {
+    ((hash << SUBTABLE_BITS >> (64 - KEPT_DIRECTORY_BITS)) as u16) << SEGMENT_GROUPS_LOG2
+        | (hash as u16 & ((1 << SEGMENT_GROUPS_LOG2) - 1))
+}
+
+const KEPT_DIRECTORY_BITS: u32 = 16 - SEGMENT_GROUPS_LOG2;
+
+/// A hash in the sub-table of `hash` that has these bits; others are zero.
+#[inline(always)]
+fn kept_hash(hash: u64, print: u16, kept: u16) -> u64 {
+    let subtable = hash & !(u64::MAX >> SUBTABLE_BITS);
+    let directory = u64::from(kept >> SEGMENT_GROUPS_LOG2) << (64 - SUBTABLE_BITS - KEPT_DIRECTORY_BITS);
+    subtable | directory | u64::from(print) << 16 | u64::from(kept & ((1 << SEGMENT_GROUPS_LOG2) - 1))
+}
+
+/// A cache line of slots, and beside it the line that says which entry each slot's key has, with [`kept_bits`] above the
+/// address. Readers only ever prefetch from the second: a search that waits for the newest version would otherwise wait for
+/// the entry behind it again. What counts for them is the version's own pointer, so a reader that meets a slot in change
+/// loses time and nothing else. The writer, who alone changes both lines, finds keys by the second without waiting for
+/// their versions, and copies segments by it without looking at either.
 #[repr(C, align(64))]
 struct Group {
     slots: [AtomicPtr<Node>; GROUP_SLOTS],
@@ -245,9 +264,10 @@ impl Table {
     /// As for [`Table::segment`].
     #[inline]
     pub(super) unsafe fn find(&self, wanted: &HashedKey<'_>) -> Option<Found> {
-        let entry_of = |hint: *mut Entry, node: *mut Node| {
+        let entry_of = |hint: &AtomicPtr<Entry>, node: *mut Node| {
             if cfg!(not(inmem_loom)) {
-                prefetch_line(hint.cast());
+                // Relaxed: a hint, see `Group`; nothing for a model to explore.
+                prefetch_line(untagged(hint.load(Ordering::Relaxed)).0.cast());
             }
             // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
             unsafe {
@@ -268,9 +288,10 @@ impl Table {
     /// The caller is the writer.
     #[inline]
     pub(super) unsafe fn find_for_writer(&self, wanted: &HashedKey<'_>) -> Option<Found> {
-        let entry_of = |entry: *mut Entry, node: *mut Node| {
+        let entry_of = |entry: &AtomicPtr<Entry>, node: *mut Node| {
             prefetch_line(node.cast());
-            entry
+            // Relaxed: only the writer stores it.
+            untagged(entry.load(Ordering::Relaxed)).0
         };
         // SAFETY: passed on; to the writer, what stands beside a slot is the entry of its key.
         unsafe { self.search(wanted, entry_of) }
@@ -284,7 +305,7 @@ impl Table {
     unsafe fn search(
         &self,
         wanted: &HashedKey<'_>,
-        entry_of: impl Fn(*mut Entry, *mut Node) -> *mut Entry,
+        entry_of: impl Fn(&AtomicPtr<Entry>, *mut Node) -> *mut Entry,
     ) -> Option<Found> {
         let HashedKey { key, hash } = wanted;
         // SAFETY: passed on.
@@ -310,10 +331,9 @@ impl Table {
                 let slot = matches.trailing_zeros() as usize;
                 matches &= matches - 1;
                 let (node, _) = untagged(words[slot]);
-                // Relaxed: stored by the writer alone; to readers a hint, see `Group`.
                 // SAFETY: in bounds.
-                let beside = unsafe { (&(*group).entries)[slot].load(Ordering::Relaxed) };
-                let entry = entry_of(untagged(beside).0, node);
+                let beside = unsafe { &(&(*group).entries)[slot] };
+                let entry = entry_of(beside, node);
                 // SAFETY: not freed under the caller.
                 if unsafe { Entry::key(entry) } == *key {
                     // SAFETY: in bounds.
@@ -327,6 +347,39 @@ impl Table {
             index = (index + 1) & mask;
         }
         None
+    }
+
+    /// Begins to fetch what a search for the hash looks at first.
+    ///
+    /// # Safety
+    /// As for [`Table::segment`].
+    #[inline]
+    pub(super) unsafe fn prefetch(&self, hash: u64) {
+        // SAFETY: passed on.
+        let (segment, groups_log2) = unsafe { self.segment(hash) };
+        let group = Segment::groups(segment).wrapping_add(hash as usize & ((1 << groups_log2) - 1));
+        prefetch_line(group.cast());
+        prefetch_line(group.cast::<u8>().wrapping_add(64));
+    }
+
+    /// Begins to fetch the version and the entry that a search for the hash will most likely end at.
+    ///
+    /// # Safety
+    /// As for [`Table::segment`].
+    #[inline]
+    pub(super) unsafe fn prefetch_found(&self, hash: u64) {
+        // SAFETY: passed on.
+        let (segment, groups_log2) = unsafe { self.segment(hash) };
+        // SAFETY: in bounds of the segment's groups.
+        let group = unsafe { &*Segment::groups(segment).add(hash as usize & ((1 << groups_log2) - 1)) };
+        for (slot, entry) in group.slots.iter().zip(&group.entries) {
+            // Relaxed: a hint; what is found here is looked for again.
+            let (node, print) = untagged(slot.load(Ordering::Relaxed));
+            if print == fingerprint(hash) {
+                prefetch_line(node.cast());
+                prefetch_line(untagged(entry.load(Ordering::Relaxed)).0.cast());
+            }
+        }
     }
 
     /// Shows the newest versions in the segment that holds the hash, and returns the first hash past that segment, or
@@ -353,7 +406,7 @@ pub(super) struct TableWriter {
     /// Bytes of segments and directories in use.
     pub(super) bytes: usize,
     pub(super) retired: Vec<Retired>,
-    scratch: Vec<(u64, *mut Node)>,
+    scratch: Vec<(u64, *mut Node, *mut Entry)>,
 }
 
 impl TableWriter {
@@ -392,8 +445,8 @@ impl TableWriter {
             segment = unsafe { table.segment(hash) }.0;
         }
         self.max_entries_moved = self.max_entries_moved.max(moved);
-        // SAFETY: live and not full.
-        unsafe { Self::place(segment, hash, node) };
+        // SAFETY: live and not full; the node is the writer's.
+        unsafe { Self::place(segment, hash, node, (*node).read(|body| body.entry)) };
     }
 
     /// Takes a key out of the table.
@@ -433,7 +486,7 @@ impl TableWriter {
     }
 
     /// Puts a node into the first free slot of its search. The segment has one.
-    unsafe fn place(segment: *mut Segment, hash: u64, node: *mut Node) {
+    unsafe fn place(segment: *mut Segment, hash: u64, node: *mut Node, entry_of: *mut Entry) {
         // SAFETY: live, says the caller; the index stays within the groups.
         unsafe {
             let mask = (1_usize << (*segment).groups_log2) - 1;
@@ -448,7 +501,7 @@ impl TableWriter {
                         counts.filled += u32::from(word.is_null());
                         (*segment).counts.set(counts);
                         // Relaxed: to readers a hint, see `Group`.
-                        entry.store((*node).read(|body| body.entry), Ordering::Relaxed);
+                        entry.store(tagged(entry_of, kept_bits(hash)), Ordering::Relaxed);
                         // Release pairs with the Acquire of readers.
                         slot.store(tagged(node, fingerprint(hash)), Ordering::Release);
                         return;
@@ -484,19 +537,44 @@ impl TableWriter {
         }
     }
 
-    /// Reads what is to be moved, with hashes: two passes, so that the cache misses of the first overlap.
-    unsafe fn gather(&mut self, hasher: &Hasher, sources: &[*mut Segment]) {
+    /// Reads what is to be moved into segments of this depth and size, with what of its hashes is needed there. `hash` is of
+    /// the sub-table.
+    unsafe fn gather(
+        &mut self,
+        hasher: &Hasher,
+        sources: &[*mut Segment],
+        hash: u64,
+        (depth, groups_log2): (u32, u32),
+    ) {
         self.scratch.clear();
+        if depth <= KEPT_DIRECTORY_BITS && groups_log2 <= SEGMENT_GROUPS_LOG2 && cfg!(not(inmem_loom)) {
+            for &source in sources {
+                // SAFETY: live, says the caller; the groups follow the header. Relaxed: only the writer stores.
+                let groups = unsafe {
+                    std::slice::from_raw_parts(Segment::groups(source), 1 << (*source).groups_log2)
+                };
+                for (slot, entry) in groups.iter().flat_map(|group| group.slots.iter().zip(&group.entries)) {
+                    let (node, print) = untagged(slot.load(Ordering::Relaxed));
+                    if print != 0 {
+                        let (entry, kept) = untagged(entry.load(Ordering::Relaxed));
+                        self.scratch.push((kept_hash(hash, print, kept), node, entry));
+                    }
+                }
+            }
+            return;
+        }
+        // Two passes, so that the cache misses of the first overlap.
         for &source in sources {
             // SAFETY: live, says the caller; so are its nodes and their entries.
             unsafe {
-                self.scratch.extend(Segment::nodes(source).map(|node| (0, node)));
+                self.scratch.extend(Segment::nodes(source).map(|node| (0, node, ptr::null_mut())));
             }
         }
-        for (hash, node) in &mut self.scratch {
+        for (hash, node, entry) in &mut self.scratch {
             // SAFETY: as above.
             unsafe {
-                let KeyRef { run, tag, user } = Entry::key((**node).read(|body| body.entry));
+                *entry = (**node).read(|body| body.entry);
+                let KeyRef { run, tag, user } = Entry::key(*entry);
                 *hash = hasher.key(hasher.run(&run), tag, user);
             }
         }
@@ -513,11 +591,11 @@ impl TableWriter {
         (depth, groups_log2): (u32, u32),
     ) -> usize {
         // SAFETY: passed on.
-        unsafe { self.gather(hasher, sources) };
+        unsafe { self.gather(hasher, sources, hash, (depth, groups_log2)) };
         let target = self.create_segment(arena, depth, groups_log2);
-        for &(hash, node) in &self.scratch {
+        for &(hash, node, entry) in &self.scratch {
             // SAFETY: fresh, and large enough for all.
-            unsafe { Self::place(target, hash, node) };
+            unsafe { Self::place(target, hash, node, entry) };
         }
         self.point_at(table, hash, target);
         for &source in sources {
@@ -538,12 +616,12 @@ impl TableWriter {
         // SAFETY: live, says the caller.
         let (depth, groups_log2) = unsafe { ((*segment).depth, (*segment).groups_log2) };
         // SAFETY: passed on.
-        unsafe { self.gather(hasher, &[segment]) };
+        unsafe { self.gather(hasher, &[segment], hash, (depth + 1, groups_log2)) };
         let halves = [0, 1].map(|_| self.create_segment(arena, depth + 1, groups_log2));
         let bit = 63 - SUBTABLE_BITS - depth;
-        for &(hash, node) in &self.scratch {
+        for &(hash, node, entry) in &self.scratch {
             // SAFETY: fresh, and as large as what they share.
-            unsafe { Self::place(halves[(hash >> bit & 1) as usize], hash, node) };
+            unsafe { Self::place(halves[(hash >> bit & 1) as usize], hash, node, entry) };
         }
         let (_, directory_depth) = untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
         if u32::from(directory_depth) == depth {

@@ -231,6 +231,25 @@ impl IndexWriter {
         unsafe { self.shared.table.find_for_writer(key) }
     }
 
+    /// Begins to fetch what the next look-up or installation of the key meets first, for callers who have something else to
+    /// do before.
+    #[inline]
+    pub fn prefetch(&self, key: &HashedKey<'_>) {
+        // SAFETY: as in `find`.
+        unsafe { self.shared.table.prefetch(key.hash) };
+    }
+
+    /// New keys are put in order all together, by [`IndexWriter::end_loading`] or before the next scan: for recovery.
+    pub fn begin_loading(&mut self) {
+        self.order.begin_loading();
+    }
+
+    /// Ends [`IndexWriter::begin_loading`].
+    pub fn end_loading(&mut self) {
+        // SAFETY: entries in the order are linked, and nothing is freed while `self` is borrowed.
+        unsafe { self.order.end_loading() };
+    }
+
     /// The newest version installed for a key, published or not; `None` if the key is not there at all.
     #[inline]
     #[must_use]
@@ -382,7 +401,8 @@ impl IndexWriter {
         let Some(found) = found else { return };
         let arena = self.arena.as_mut().expect("taken by drop only");
         self.table.remove(&self.shared.table, arena, &self.shared.hasher, hashed.hash, &found);
-        self.order.remove(&key, entry);
+        // SAFETY: entries in the order are linked; this one is freed later.
+        unsafe { self.order.remove(&key, entry) };
         self.reclaim.bury(entry, self.shared.epoch.committed());
         self.keys -= 1;
     }
