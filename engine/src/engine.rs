@@ -164,7 +164,7 @@ pub(crate) fn call_error(error: CallError, limit: Option<Duration>) -> Error {
         CallError::Reentrant => Error::Reentrant,
         CallError::Poisoned => Error::Poisoned { reason: "a command panicked".to_owned() },
         CallError::OutcomeUnknown => {
-            Error::OutcomeUnknown { reason: "its sync failed; `stats` says more".to_owned() }
+            Error::OutcomeUnknown { reason: "its sync failed, or it panicked; `stats` says more".to_owned() }
         }
         CallError::TimedOut => Error::Deadline(limit.unwrap_or_default()),
         _ => Error::Internal { what: "a turn failed in a way this version does not know" },
