@@ -234,11 +234,26 @@ impl Kv<'_> {
         Watch::begin(self.run, prefix.as_ref(), None, capacity)
     }
 
-    /// As [`Kv::watch`], and of every change after `version`. The versions before are not kept for watchers: where the run was
-    /// changed since, this is [`crate::WriteError::Lagged`] at once.
+    /// As [`Kv::watch`], and of every change after `version`, without a gap: what was committed before the call comes first, out
+    /// of memory (of a run that is watched, the shard keeps the last changes) or out of the log, which costs the run's size.
+    ///
+    /// ```
+    /// # fn main() -> in_mem::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let db = in_mem::Database::open(dir.path())?;
+    /// let run = db.begin_run("watched")?;
+    /// let seen = run.kv().put("plan", "walk")?;
+    /// run.kv().put("plan", "take the bus")?;
+    /// let mut watch = run.kv().watch_from("pl", seen, 100)?;
+    /// let change = watch.try_next()?.expect("one change was made since");
+    /// assert_eq!(change.value, Some("take the bus".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`Kv::watch`].
+    /// As [`Kv::watch`]; [`crate::WriteError::Lagged`], naming the oldest version to watch from, where neither reaches back;
+    /// [`Error::History`] where the log cannot be read.
     pub fn watch_from(&self, prefix: impl AsRef<[u8]>, version: Version, capacity: usize) -> Result<Watch> {
         Watch::begin(self.run, prefix.as_ref(), Some(version), capacity)
     }

@@ -16,7 +16,7 @@ use in_mem_model::{KeyBytes, Tag, Timestamp, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Result, Run, WriteError};
+use crate::{Error, Result, Run, RunStatus, WriteError};
 
 /// The most levels of steps within steps.
 pub const MAX_STEP_DEPTH: usize = 32;
@@ -81,6 +81,8 @@ struct Places {
     /// The last place that was recorded when this handle took its first step, if one was; `None`: nobody has looked. Behind
     /// it, nothing but what this handle records itself is to be found.
     last: Option<Option<KeyBytes>>,
+    /// How the run had ended when this handle took its first step, if it had: nothing new is recorded then.
+    ended: Option<RunStatus>,
 }
 
 impl StepCursor {
@@ -188,7 +190,9 @@ impl Run {
     /// ```
     ///
     /// # Errors
-    /// [`StepError`]: what is recorded at this place is another step; or the effect failed, and then nothing is recorded.
+    /// [`StepError`]: what is recorded at this place is another step; or the effect failed, or gave what cannot be stored
+    /// ([`StepError::Unrecorded`]), and then nothing is recorded. [`Error::Value`] and [`WriteError::RunEnded`] come before
+    /// the effect runs.
     pub fn step<T, E>(
         &self,
         name: impl AsRef<str>,
@@ -219,10 +223,16 @@ impl Run {
     {
         let name = name.as_ref();
         let input = Value::from_serialize(&input)?;
-        input.check()?;
+        // What would be refused with the result is refused before the effect runs.
+        if !matches!(input, Value::Null | Value::Bool(_) | Value::Int(_)) {
+            Value::from(vec![Value::from(name), input.clone()]).check()?;
+        }
         let (place, level) = self.enter_step()?;
         if let Some(recorded) = self.recorded_step(&place)? {
             return self.same_step(&place, recorded, name, input)?.deserialize().map_err(Error::from);
+        }
+        if let Some(status) = self.cursor.places().ended {
+            return Err(WriteError::RunEnded { run: self.id, status }.into());
         }
         let begun = Instant::now();
         let mut attempt = 1;
@@ -246,10 +256,19 @@ impl Run {
             }
         };
         self.no_step_left(level.depth)?;
-        let recorded = Value::from_serialize(&result)?;
-        self.record_step(&place, name, input, recorded)?;
+        let recorded = Value::from_serialize(&result)
+            .map_err(Error::from)
+            .and_then(|recorded| self.record_step(&place, name, input, recorded));
         drop(level);
-        Ok(result)
+        match recorded {
+            Ok(()) => Ok(result),
+            // Of these nobody can say that nothing is recorded.
+            Err(error @ (Error::OutcomeUnknown { .. } | Error::Step(_))) => Err(error),
+            Err(source) => {
+                let (run, path, name) = (self.id, place.to_string(), name.to_owned());
+                Err(StepError::Unrecorded { run, path, name, source: Box::new(source) }.into())
+            }
+        }
     }
 
     /// A random number, recorded: the same one whenever the agent comes to this place.
@@ -281,6 +300,7 @@ impl Run {
     fn enter_step(&self) -> Result<(Place, Level<'_>)> {
         let mut places = self.cursor.places();
         if places.next.is_empty() {
+            places.ended = Some(self.status()?).filter(|status| status.is_ended());
             places.last = Some(self.last_step()?);
             places.next.push(0);
         }

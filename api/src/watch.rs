@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use in_mem_engine::Change;
-use in_mem_engine::watch::{WatchEnd, WatchReceiver, WatchRequest, watch_channel};
+use in_mem_engine::watch::{WatchEnd, WatchReceiver};
+use in_mem_engine::{Change, Watching};
 use in_mem_model::{KeyBytes, Tag, Version};
 
 use crate::{Result, Run, WriteError};
@@ -14,17 +14,17 @@ use crate::{Result, Run, WriteError};
 pub struct Watch {
     run: Run,
     version: Version,
+    /// What was committed before the watch began and comes first.
+    before: std::vec::IntoIter<Change>,
     receiver: WatchReceiver,
     ended: bool,
 }
 
 impl Watch {
     pub(crate) fn begin(run: &Run, prefix: &[u8], from: Option<Version>, capacity: usize) -> Result<Self> {
-        let (sender, receiver) = watch_channel(capacity);
-        let prefix = KeyBytes::new(prefix);
-        let request = WatchRequest { run: run.id, tag: Tag::Kv, prefix, from, sender };
-        let version = run.engine.watch(request)?;
-        Ok(Self { run: run.clone(), version, receiver, ended: false })
+        let Watching { since, before, receiver } =
+            run.engine.watch_keys(run.id, Tag::Kv, KeyBytes::new(prefix), from, capacity)?;
+        Ok(Self { run: run.clone(), version: since, before: before.into_iter(), receiver, ended: false })
     }
 
     /// It tells of every change after this version. What was there before, a listing taken now shows; a change that both
@@ -36,8 +36,12 @@ impl Watch {
     /// The next change, if there is one already.
     ///
     /// # Errors
-    /// [`WriteError::Lagged`] where changes were missed: then nothing more comes.
+    /// [`WriteError::Lagged`] where changes were missed: then nothing more comes. A watch from the version that was read
+    /// last ([`crate::Kv::watch_from`]) goes on from there.
     pub fn try_next(&mut self) -> Result<Option<Change>> {
+        if let Some(change) = self.before.next() {
+            return Ok(Some(change));
+        }
         let next = if self.ended { Err(WatchEnd::Closed) } else { self.receiver.try_recv() };
         self.read(next)
     }
@@ -47,6 +51,9 @@ impl Watch {
     /// # Errors
     /// As [`Watch::try_next`].
     pub fn next_within(&mut self, limit: Duration) -> Result<Option<Change>> {
+        if let Some(change) = self.before.next() {
+            return Ok(Some(change));
+        }
         let next = if self.ended { Err(WatchEnd::Closed) } else { self.receiver.recv(Some(limit)) };
         self.read(next)
     }
@@ -66,7 +73,7 @@ impl Watch {
             }
             Err(WatchEnd::Lagged(missed)) => {
                 self.ended = true;
-                Err(WriteError::Lagged { run: self.run.id, missed }.into())
+                Err(WriteError::Lagged { run: self.run.id, missed, oldest: None }.into())
             }
         }
     }
@@ -78,6 +85,9 @@ impl Iterator for Watch {
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
+        }
+        if let Some(change) = self.before.next() {
+            return Some(Ok(change));
         }
         let next = self.receiver.recv(None);
         self.read(next).transpose()

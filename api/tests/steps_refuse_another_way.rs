@@ -104,3 +104,59 @@ fn steps_of_two_threads_do_not_mix() {
     })
     .expect("steps");
 }
+
+fn nested(levels: usize) -> in_mem::Value {
+    (0..levels).fold(in_mem::Value::Null, |inner, _| in_mem::Value::from(vec![inner]))
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_the_effect_runs() {
+    let db = Database::in_memory().expect("opens");
+    let run = db.begin_run("agent").expect("begins");
+    let ran = std::cell::Cell::new(0);
+    let step = |run: &Run, input: in_mem::Value| {
+        run.step("s", input, || {
+            ran.set(ran.get() + 1);
+            Ok::<_, Error>(1)
+        })
+    };
+    let deepest = in_mem::limits::MAX_DEPTH - 1;
+    assert!(matches!(step(&run, nested(deepest + 1)), Err(Error::Value(_) | Error::Serde(_))));
+    assert_eq!(ran.get(), 0);
+    assert_eq!(step(&run, nested(deepest)).expect("is stored"), 1);
+    run.end(in_mem::RunStatus::Completed).expect("ends");
+    let run = db.run(run.id()).expect("there");
+    assert_eq!(step(&run, nested(deepest)).expect("is recorded"), 1);
+    let late = step(&run, 2.into());
+    assert!(matches!(late, Err(Error::Write(in_mem::WriteError::RunEnded { .. }))), "{late:?}");
+    assert_eq!(ran.get(), 1);
+}
+
+#[test]
+fn a_result_that_cannot_be_stored_is_said_to_be_unrecorded_and_the_step_taken_again() {
+    let db = Database::in_memory().expect("opens");
+    let run = db.begin_run("agent").expect("begins");
+    let deepest = in_mem::limits::MAX_DEPTH - 1;
+    let ran = std::cell::Cell::new(0);
+    let step = |run: &Run, levels: usize| {
+        run.step("s", 1, || {
+            ran.set(ran.get() + 1);
+            Ok::<_, Error>(nested(levels))
+        })
+    };
+    match step(&run, deepest + 1) {
+        Err(Error::Step(error)) => match *error {
+            StepError::Unrecorded { ref source, .. } => {
+                assert!(matches!(**source, Error::Value(_)), "{source}");
+                assert!(error.to_string().contains("its effect ran"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(run.events().len().expect("counts"), 0, "nothing is recorded");
+    let again = db.resume(run.id()).expect("there");
+    assert_eq!(step(&again, deepest).expect("is stored"), nested(deepest));
+    assert_eq!(step(&db.resume(run.id()).expect("there"), 0).expect("is recorded"), nested(deepest));
+    assert_eq!(ran.get(), 2, "once refused, once recorded");
+}

@@ -144,7 +144,8 @@ fn killed_anywhere() {
             let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
             let mut done = false;
             for (number, line) in lines.map_while(std::io::Result::ok).enumerate() {
-                done |= line == "done";
+                // Without threads the test harness writes the test's name in front of its first line.
+                done |= line.ends_with("done");
                 if number == kill_at {
                     child.kill().expect("SIGKILL");
                     kills += 1;

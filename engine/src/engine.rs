@@ -16,7 +16,7 @@ use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
 use in_mem_shard::core::fork::ForkMarks;
 use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
-use in_mem_shard::core::watch::WatchRequest;
+use in_mem_shard::core::watch::{Change, WatchRequest};
 use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
@@ -165,7 +165,7 @@ pub(crate) fn call_error(error: CallError, limit: Option<Duration>) -> Error {
         CallError::Reentrant => Error::Reentrant,
         CallError::Poisoned => Error::Poisoned { reason: "a command panicked".to_owned() },
         CallError::OutcomeUnknown => {
-            Error::OutcomeUnknown { reason: "its sync failed; `stats` says more".to_owned() }
+            Error::OutcomeUnknown { reason: "its sync failed, or it panicked; `stats` says more".to_owned() }
         }
         CallError::TimedOut => Error::Deadline(limit.unwrap_or_default()),
         _ => Error::Internal { what: "a turn failed in a way this version does not know" },
@@ -547,13 +547,13 @@ impl Engine {
         }
     }
 
-    /// Tells a watcher of changes; gives the version behind which it hears everything.
+    /// Tells a watcher of changes; gives the version behind which it hears everything, and those that come first.
     ///
     /// # Errors
     /// [`Error::UnknownRun`], [`WriteError::Lagged`], [`WriteError::TooManyWatchers`], [`Error::Closed`].
-    pub fn watch(&self, request: WatchRequest) -> Result<Version, Error> {
+    pub fn watch(&self, request: WatchRequest) -> Result<(Version, Vec<Change>), Error> {
         match self.call(self.handle(request.run), Command::Watch(Box::new(request)))? {
-            Reply::Watching(version) => Ok(version),
+            Reply::Watching(version, before) => Ok((version, before)),
             other => Err(unexpected(other)),
         }
     }

@@ -58,6 +58,21 @@ pub enum StepError {
         /// What the last attempt said.
         reason: String,
     },
+    /// The effect ran, but its result was refused, so nothing is recorded: the effect runs again when the agent resumes.
+    #[error(
+        "step {path} ({name}) of run {run}: its effect ran, but its result was not recorded: {source}; mend that and resume \
+         the run, which runs the effect again"
+    )]
+    Unrecorded {
+        /// The run.
+        run: RunId,
+        /// The place.
+        path: String,
+        /// The name.
+        name: String,
+        /// Why the result was refused.
+        source: Box<crate::Error>,
+    },
     /// Another thread is inside a step of the same handle.
     #[error(
         "run {run}: a step was called from another thread than the step it is in; steps come one after another, so give each \

@@ -65,7 +65,8 @@ fn a_panic_poisons_and_answers_everybody() {
         let victim = shard.submit(Command::Panic, None).unwrap();
         let after = shard.submit(Command::Add(0, 0), None).unwrap();
         release.send(()).unwrap();
-        assert_eq!(victim.wait(), Err(CallError::Poisoned));
+        // What panicked may have been logged before it did; what came behind it was not run.
+        assert_eq!(victim.wait(), Err(CallError::OutcomeUnknown));
         assert_eq!(after.wait(), Err(CallError::Poisoned));
         let _ = occupant.join(); // inline, the panic comes out of the holder's call
         assert!(shard.is_poisoned());

@@ -45,7 +45,9 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Error> {
     }
     fs::create_dir_all(OUTPUT)?;
     let mut command = std::process::Command::new(shell::root().join(&program));
-    command.args(["tarpaulin", "--workspace", "--engine", "llvm", "--skip-clean", "--out", "json"]);
+    command.args(["tarpaulin", "--workspace", "--engine", "llvm", "--skip-clean", "--no-fail-fast"]);
+    // The command's own process is counted too, where a test runs it.
+    command.args(["--follow-exec", "--out", "json"]);
     command.args(["--output-dir", OUTPUT, "--target-dir", "target/coverage/build", "--timeout", "1200"]);
     for package in ["in-mem-xtask", "in-mem-benches", "in-mem-loom-tests"] {
         command.args(["--exclude", package]);
@@ -93,9 +95,9 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Error> {
 
 /// The folder of the crate that a file is of, if it is counted.
 fn crate_of(path: &[String]) -> Option<String> {
-    let root = shell::root();
-    let name = root.file_name()?.to_string_lossy().into_owned();
-    let at = path.iter().rposition(|part| *part == name).map_or(0, |at| at + 1);
-    let folder = path.get(at).filter(|folder| path.len() > at + 1 && !folder.is_empty())?;
-    (!NOT_COUNTED.contains(&folder.as_str())).then(|| folder.clone())
+    // The report splits a path into its parts, the root of the file system among them.
+    let path: std::path::PathBuf = path.iter().collect();
+    let inside = path.strip_prefix(shell::root()).ok()?;
+    let folder = inside.components().next()?.as_os_str().to_string_lossy().into_owned();
+    (!NOT_COUNTED.contains(&folder.as_str())).then_some(folder)
 }

@@ -10,7 +10,7 @@ mod shard_counts;
 
 use std::path::Path;
 
-use in_mem::{Builder, Database, RunInfo, Value};
+use in_mem::{Builder, Database, RunId, RunInfo, Timestamp, Value};
 
 /// Settings that make no checkpoint by themselves, and small segments.
 fn quiet(path: &Path) -> Builder {
@@ -22,10 +22,14 @@ fn quiet(path: &Path) -> Builder {
         .checkpoint_log_bytes(None)
 }
 
-/// Some runs with a bit of everything; deletions last, so that what is kept of a run is not all in its entries.
+/// Some runs with a bit of everything, spread evenly over the shards; deletions last, so that what is kept of a run is not all in its entries.
 fn fill(db: &Database, runs: usize) {
     for n in 0..runs {
-        let run = db.begin_run(format!("run {n}")).expect("begins");
+        // An id is random: left to itself, every run may fall on one shard, and the other has nothing to write.
+        let id = std::iter::repeat_with(|| RunId::generate(Timestamp::now()))
+            .find(|id| db.engine().shard_of(*id) == n % db.engine().shard_count())
+            .expect("one of many");
+        let run = db.new_run(format!("run {n}")).id(id).begin().expect("begins");
         for i in 0..20 {
             run.kv().put(format!("k{i}"), vec![n as u8; 200]).expect("puts");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use in_mem::{Change, Error, Value, Watch, WriteError};
+use in_mem::{Change, Error, Value, Version, Watch, WriteError};
 
 use crate::modes;
 
@@ -86,17 +86,191 @@ fn a_watcher_that_falls_behind_is_told_so() {
 }
 
 #[test]
-fn a_watch_may_begin_at_a_version_as_long_as_nothing_changed_since() {
+fn a_watch_begins_at_any_version_that_is_kept() {
+    modes::in_every_mode(|db, reopen| {
+        let run = db.begin_run("watched").expect("begins");
+        let other = db.begin_run("other").expect("begins");
+        let first = run.kv().put("k/0", 0).expect("puts");
+        let mut always = run.kv().watch("k/", 1_000).expect("watches");
+        let mut versions = vec![first];
+        for n in 1..40 {
+            other.kv().put("k/0", n).expect("puts");
+            run.state().set("k/0", n).expect("sets");
+            run.kv().put("elsewhere", n).expect("puts");
+            versions.push(match n % 3 {
+                0 => run.kv().put(format!("k/{}", n % 4), n).expect("puts"),
+                1 => {
+                    run.kv().increment("k/0", 1).expect("counts");
+                    run.kv().get_versioned("k/0").unwrap().expect("there").version
+                }
+                _ => {
+                    run.kv().put("k/1", n).expect("puts");
+                    assert!(run.kv().delete("k/1").expect("deletes"));
+                    run.info().expect("there").last_version
+                }
+            });
+        }
+        let mut all = Vec::new();
+        while let Some(change) = always.try_next().expect("not lagged") {
+            all.push(change);
+        }
+        assert!(all.len() > 39, "{}", all.len());
+        let check = |run: &in_mem::Run, from: Version, live: i64| {
+            let mut watch = run.kv().watch_from("k/", from, 1_000).expect("all of it is kept");
+            assert_eq!(watch.version(), from);
+            run.kv().put("k/live", live).expect("puts");
+            for change in all.iter().filter(|change| change.version > from) {
+                assert_eq!(
+                    watch.next_within(LIMIT).expect("not lagged").as_ref(),
+                    Some(change),
+                    "from {from}"
+                );
+            }
+            // What was put live by those before, then its own.
+            for before in 0..=live {
+                assert_eq!(next(&mut watch), change("k/live", before));
+            }
+            assert_eq!(watch.try_next().expect("not lagged"), None);
+        };
+        for (live, from) in versions.iter().enumerate() {
+            check(&run, *from, live as i64);
+        }
+        // Of a database on disk the log reaches back behind the first watch, and behind a restart.
+        if db.stats().expect("counts").path.is_some() {
+            let (id, live) = (run.id(), versions.len() as i64);
+            drop((always, run, other));
+            let db = reopen(db);
+            check(&db.resume(id).expect("there"), first, live);
+        }
+    });
+}
+
+#[test]
+fn what_neither_memory_nor_the_log_has_is_lagged_and_says_from_where_it_can_be_had() {
     let db = modes::in_memory();
     let run = db.begin_run("watched").expect("begins");
-    let other = db.begin_run("other").expect("begins");
     let first = run.kv().put("k", 0).expect("puts");
-    other.kv().put("k", 0).expect("puts");
-    let mut watch = run.kv().watch_from("", first, 10).expect("watches");
-    run.kv().put("k", 1).expect("puts");
-    assert_eq!(next(&mut watch), change("k", 1));
+    let second = run.kv().put("k", 1).expect("puts");
     let late = run.kv().watch_from("", first, 10);
-    assert!(matches!(late, Err(Error::Write(WriteError::Lagged { .. }))), "{late:?}");
+    let Err(Error::Write(WriteError::Lagged { missed, oldest, .. })) = late else { panic!("{late:?}") };
+    assert_eq!((missed, oldest), (Version(first.0 + 1), Some(second)));
+    let mut watch = run.kv().watch_from("", second, 10).expect("watches");
+    run.kv().put("k", 2).expect("puts");
+    assert_eq!(next(&mut watch), change("k", 2));
+}
+
+#[test]
+fn one_that_fell_behind_goes_on_from_what_it_read_last() {
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("watched").expect("begins");
+        let mut watch = run.kv().watch("", 3).expect("watches");
+        for n in 0..100 {
+            run.kv().put("k", n).expect("puts");
+        }
+        let (mut seen, mut read) = (watch.version(), Vec::new());
+        let mut lags = 0;
+        while read.len() < 100 {
+            match watch.next_within(LIMIT) {
+                Ok(Some(change)) => {
+                    seen = change.version;
+                    read.push(change.value.and_then(|value| value.as_i64()).expect("a number"));
+                }
+                Err(Error::Write(WriteError::Lagged { oldest: None, .. })) => {
+                    lags += 1;
+                    watch = run.kv().watch_from("", seen, 3).expect("all of it is kept");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(lags, 1);
+        assert_eq!(read, (0..100).collect::<Vec<_>>());
+    });
+}
+
+/// The seam between what was there and what is being committed: writers go on all the while.
+#[test]
+fn a_watch_from_the_past_has_no_gap_and_nothing_twice_while_others_write() {
+    const CHANGES: i64 = 3_000;
+    modes::in_every_mode(|db, _| {
+        // Where every commit waits for the disk, fewer do.
+        let is_strict = db.stats().expect("counts").durability == in_mem::Durability::Strict;
+        let changes = if is_strict { CHANGES / 20 } else { CHANGES };
+        let run = db.begin_run("watched").expect("begins");
+        let first = run.kv().put("n", -1).expect("puts");
+        let kept =
+            db.stats().expect("counts").path.is_none().then(|| run.kv().watch("", 1).expect("watches"));
+        std::thread::scope(|scope| {
+            let write = |n| assert!(run.kv().put("n", n).expect("puts") > first);
+            let writer = scope.spawn(move || (0..changes).for_each(write));
+            while !writer.is_finished() {
+                let mut watch = run.kv().watch_from("", first, CHANGES as usize).expect("all of it is kept");
+                for n in 0..changes {
+                    assert_eq!(next(&mut watch), change("n", n));
+                }
+            }
+        });
+        drop(kept);
+    });
+}
+
+#[test]
+fn a_run_made_again_under_its_id_has_nothing_of_the_one_before() {
+    modes::in_every_mode(|db, _| {
+        let id = in_mem::RunId::generate(in_mem::Timestamp(1));
+        let run = db.new_run("first").id(id).begin().expect("begins");
+        let _kept = run.kv().watch("", 10).expect("watches");
+        let first = run.kv().put("k", "old").expect("puts");
+        run.delete().expect("deletes");
+        let run = db.new_run("second").id(id).begin().expect("begins");
+        let _kept = run.kv().watch("", 10).expect("watches");
+        run.kv().put("k", "new").expect("puts");
+        match run.kv().watch_from("", Version(first.0 - 1), 10) {
+            Ok(mut watch) => assert_eq!(next(&mut watch), change("k", "new")),
+            Err(error) => {
+                assert!(db.stats().expect("counts").path.is_none(), "{error}");
+                assert!(matches!(error, Error::Write(WriteError::Lagged { .. })), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_log_that_was_let_go_says_from_where_a_watch_can_begin() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || {
+        in_mem::Database::builder()
+            .path(dir.path())
+            .keep_history(false)
+            .segment_bytes(1 << 20)
+            .shards(1)
+            .open()
+            .expect("opens")
+    };
+    let db = open();
+    let run = db.begin_run("watched").expect("begins");
+    let first = run.kv().put("k", 0).expect("puts");
+    for n in 1..40 {
+        run.kv().put("k", vec![n as u8; 100_000]).expect("puts");
+    }
+    db.checkpoint().expect("writes");
+    run.kv().put("k", 41).expect("puts");
+    db.checkpoint().expect("writes");
+    let id = run.id();
+    drop(run);
+    db.close().expect("closes");
+    let db = open();
+    let run = db.resume(id).expect("there");
+    run.kv().put("k", 42).expect("puts");
+    let late = run.kv().watch_from("", first, 10);
+    let Err(Error::Write(WriteError::Lagged { oldest: Some(oldest), .. })) = late else { panic!("{late:?}") };
+    assert!(oldest > first);
+    let mut watch = run.kv().watch_from("", oldest, 1_000).expect("so far it reaches back");
+    let mut last = None;
+    while let Some(change) = watch.try_next().expect("not lagged") {
+        assert!(change.version > oldest);
+        last = change.value;
+    }
+    assert_eq!(last, Some(Value::from(42)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The past of a run, read from the log and from nothing else.
 //!
 //! - [`bundle`]: runs with all their history in one file.
+//! - [`changes`]: the changes of some keys after a version, for a watch that begins in the past.
 //! - [`commits`]: the commits of one run, in order, out of the shard's log.
 //! - [`prune`]: which ended runs are no longer kept.
 //! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
@@ -12,6 +13,7 @@
 //! back to what the run is now.
 
 pub mod bundle;
+pub mod changes;
 pub mod commits;
 pub mod diff;
 pub mod digest;
@@ -21,6 +23,7 @@ pub mod prune;
 pub mod timeline;
 
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
+pub use changes::Watching;
 pub use commits::{Commit, KeyChange};
 pub use diff::{Diff, Divergence, KeyDiff, Side, ValueDiff, diff_values};
 pub use digest::{Digest, Mismatch, Verification};

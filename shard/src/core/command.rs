@@ -14,7 +14,7 @@ use super::run_index::{RunCursor, RunFilter, RunOrder};
 use super::run_meta::{RunMeta, RunStatus};
 use super::span_index::{SpanPage, SpanQuery};
 use super::transaction::ShardTx;
-use super::watch::WatchRequest;
+use super::watch::{Change, WatchRequest};
 
 /// One write of a commit.
 #[derive(Debug, Clone)]
@@ -323,8 +323,8 @@ pub enum Reply {
     Spans(Box<SpanPage>),
     /// The numbers of a stream's events, and how many it has in all.
     Stream(Vec<u64>, u64),
-    /// The watch hears everything after this version.
-    Watching(Version),
+    /// The watch hears everything after this version, these changes first.
+    Watching(Version, Vec<Change>),
     /// A value.
     Value(Option<VersionedValue>),
     /// A page of runs, and how many match in all where that was asked for.

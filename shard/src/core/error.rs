@@ -126,15 +126,16 @@ pub enum WriteError {
         /// What the panic said.
         message: Arc<str>,
     },
-    /// What was to be watched has changed since.
-    #[error(
-        "run {run}: changes from version {missed} on are not kept for watchers; read what there is and watch from now on"
-    )]
+    /// A watcher missed changes: it fell behind, or asked for some that are no longer kept.
+    #[error("run {run}: the changes from version {missed} on were missed; {}", lagged(*missed, *oldest))]
     Lagged {
         /// The run.
         run: RunId,
         /// The first version that may have been missed.
         missed: Version,
+        /// The oldest version that a watch can begin at, where the one asked for is older; `None` where the watcher had
+        /// not kept up: a watch from the last version that it read may still tell the rest.
+        oldest: Option<Version>,
     },
     /// There are as many watchers as there may be.
     #[error("the shard has {limit} watchers; drop one")]
@@ -151,6 +152,15 @@ pub enum WriteError {
     /// The log could not take the commit.
     #[error("the log could not take the commit: {0}")]
     Log(Arc<LogError>),
+}
+
+fn lagged(missed: Version, oldest: Option<Version>) -> String {
+    match oldest {
+        Some(oldest) => format!(
+            "the oldest version to watch from is {oldest}: read what there is and watch from there, or keep history"
+        ),
+        None => format!("watch from version {} to go on, with more capacity", missed.0.saturating_sub(1)),
+    }
 }
 
 impl From<LogError> for WriteError {

@@ -15,6 +15,7 @@ pub mod import;
 mod install;
 mod log;
 mod query;
+mod recent;
 mod recovery;
 mod run_index;
 pub mod run_meta;
@@ -37,6 +38,7 @@ use crate::index::IndexWriter;
 pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
 pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
 pub use query::{PAGE_LIMIT, compare_runs};
+pub use recent::{RECENT_BYTES_PER_SHARD, RECENT_CHANGES_PER_SHARD, RECENT_VERSIONS_UNWATCHED};
 pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};
 pub use run_index::{RunCursor, RunFilter, RunOrder};
 
@@ -188,7 +190,7 @@ impl ShardCore {
                 Reply::Stream(sequences, len)
             }
             Command::Watch(request) => match self.watch(*request) {
-                Ok(version) => Reply::Watching(version),
+                Ok((version, before)) => Reply::Watching(version, before),
                 Err(error) => Reply::Refused(error),
             },
             Command::Get(key) => Reply::Value(self.get(&key)),

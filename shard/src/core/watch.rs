@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::ShardCore;
 use super::error::WriteError;
+use super::recent::RecentChanges;
 
 /// The most watchers of one shard.
 pub const MAX_WATCHERS_PER_SHARD: usize = 4_096;
@@ -141,6 +142,11 @@ impl WatchSender {
         }
     }
 
+    /// Whether what it is told of is kept for those who come back: others read for themselves.
+    fn keeps_recent(&self, tag: Tag) -> bool {
+        tag == Tag::Kv && !self.doorbell
+    }
+
     fn is_alone(&self) -> bool {
         Arc::strong_count(&self.lagged) == 1
     }
@@ -161,12 +167,17 @@ pub(crate) struct Watchers {
     by_run: HashMap<RunId, Vec<Watcher>, FxBuildHasher>,
     waiting: Vec<(RunId, Tag, Change)>,
     count: usize,
+    /// What was told of watched runs' keys.
+    recent: RecentChanges,
+    /// The last version told of.
+    told: Version,
 }
 
 impl Watchers {
+    /// Whether nobody is to be told, and nothing kept for those who may come back.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.recent.is_empty()
     }
 
     /// Remembers a change that is installed, where somebody watches the key.
@@ -183,7 +194,7 @@ impl Watchers {
             .by_run
             .get(&run)
             .is_some_and(|all| all.iter().any(|w| w.tag == tag && user.starts_with(&w.prefix)));
-        if watched {
+        if watched || (tag == Tag::Kv && self.recent.keeps(run)) {
             let change = Change { key: KeyBytes::new(user), value: value.cloned(), version };
             self.waiting.push((run, tag, change));
         }
@@ -192,25 +203,35 @@ impl Watchers {
     /// Tells of every change up to `version`.
     #[cold]
     pub(crate) fn tell(&mut self, version: Version) {
+        self.told = version;
         let ready = self.waiting.partition_point(|(_, _, change)| change.version <= version);
         for (run, tag, change) in self.waiting.drain(..ready) {
-            let Some(all) = self.by_run.get_mut(&run) else { continue };
-            let before = all.len();
-            all.retain(|w| {
-                w.tag != tag
-                    || change.version <= w.since
-                    || !change.key.starts_with(&w.prefix)
-                    || w.sender.tell(change.clone())
-            });
-            self.count -= before - all.len();
-            if all.is_empty() {
-                self.by_run.remove(&run);
+            if let Some(all) = self.by_run.get_mut(&run) {
+                let before = all.len();
+                all.retain(|w| {
+                    w.tag != tag
+                        || change.version <= w.since
+                        || !change.key.starts_with(&w.prefix)
+                        || w.sender.tell(change.clone())
+                });
+                self.count -= before - all.len();
+                if !all.iter().any(|w| w.sender.keeps_recent(w.tag)) {
+                    self.recent.unwatched(run, version);
+                }
+                if all.is_empty() {
+                    self.by_run.remove(&run);
+                }
+            }
+            if tag == Tag::Kv && self.recent.keeps(run) {
+                self.recent.push(run, change);
             }
         }
+        self.recent.age(version);
     }
 
     pub(crate) fn forget_run(&mut self, run: RunId) {
         self.count -= self.by_run.remove(&run).map_or(0, |all| all.len());
+        self.recent.forget_run(run);
     }
 
     fn add(&mut self, run: RunId, watcher: Watcher) {
@@ -221,8 +242,12 @@ impl Watchers {
 
     /// Forgets those that nobody listens to any more.
     fn sweep(&mut self) {
-        self.by_run.retain(|_, all| {
+        let Self { by_run, recent, told, .. } = self;
+        by_run.retain(|run, all| {
             all.retain(|w| !w.sender.is_alone());
+            if !all.iter().any(|w| w.sender.keeps_recent(w.tag)) {
+                recent.unwatched(*run, *told);
+            }
             !all.is_empty()
         });
         self.count = self.by_run.values().map(Vec::len).sum();
@@ -230,16 +255,23 @@ impl Watchers {
 }
 
 impl ShardCore {
-    /// Tells a watcher of every change from its version on. Gives the version from which on it hears everything.
+    /// Tells a watcher of every change after a version. Gives that version, and the changes after it that were published
+    /// before: they come first.
     ///
     /// # Errors
-    /// [`WriteError::UnknownRun`]; [`WriteError::Lagged`] where the run was changed since the version asked for;
+    /// [`WriteError::UnknownRun`]; [`WriteError::Lagged`] where not all changes since the version asked for are kept;
     /// [`WriteError::TooManyWatchers`].
-    pub(super) fn watch(&mut self, request: WatchRequest) -> Result<Version, WriteError> {
+    pub(super) fn watch(&mut self, request: WatchRequest) -> Result<(Version, Vec<Change>), WriteError> {
         let WatchRequest { run, tag, prefix, from, sender } = request;
-        let state = self.runs.get(&run).ok_or(WriteError::UnknownRun { run })?;
-        if let Some(from) = from.filter(|from| *from < state.last_version) {
-            return Err(WriteError::Lagged { run, missed: Version(from.0 + 1) });
+        let last_version = self.runs.get(&run).ok_or(WriteError::UnknownRun { run })?.last_version;
+        let mut before = Vec::new();
+        if let Some(from) = from.filter(|from| *from < last_version) {
+            let recent = self.watchers.recent.after(run, from).map_err(|oldest| WriteError::Lagged {
+                run,
+                missed: Version(from.0 + 1),
+                oldest: Some(oldest.unwrap_or(last_version)),
+            })?;
+            before.extend(recent.filter(|change| change.key.starts_with(&prefix)).cloned());
         }
         if self.watchers.count >= MAX_WATCHERS_PER_SHARD {
             self.watchers.sweep();
@@ -247,9 +279,13 @@ impl ShardCore {
                 return Err(WriteError::TooManyWatchers { limit: MAX_WATCHERS_PER_SHARD });
             }
         }
-        self.watchers.add(run, Watcher { tag, prefix, since: self.version, sender });
-        // What is installed but not published yet, the watcher would have to be told of, and was not noted: the caller
-        // waits until it is visible, so that a read behind the watch sees it.
-        Ok(self.version)
+        if sender.keeps_recent(tag) {
+            self.watchers.recent.watched(run, last_version);
+        }
+        // Without a version to go on from: what is installed but not published yet, the watcher would have to be told of,
+        // and was not noted. The caller waits until it is visible, so that a read behind the watch sees it.
+        let since = from.unwrap_or(self.version);
+        self.watchers.add(run, Watcher { tag, prefix, since, sender });
+        Ok((since, before))
     }
 }

@@ -40,12 +40,12 @@ pub enum CallError {
     /// The calling thread is inside a shard's turn: the command was not run.
     #[error("called from inside a shard's turn; use the handle given to the closure instead of the database")]
     Reentrant,
-    /// The shard's state is not to be trusted after a panic; the command may have been what panicked.
+    /// The shard's state is not to be trusted after a panic: the command was not run.
     #[error("the shard panicked while it ran a command and takes no more; reopen the database")]
     Poisoned,
-    /// The command was run, but the log could not be synced after.
+    /// The command was run, but panicked, or the log could not be synced after.
     #[error(
-        "the command was run, but whether it is durable is unknown: the sync failed; reopen the database"
+        "the command was run, but whether it is durable is unknown: it panicked, or the sync failed; reopen the database"
     )]
     OutcomeUnknown,
     /// The command was accepted and will be run, but had no answer within the deadline.

@@ -392,7 +392,8 @@ impl<C: Core> Drop for Turn<'_, C> {
         }
         self.state().poisoned = true;
         if let Some(at) = self.state().running.take() {
-            self.answer(at, Err(CallError::Poisoned));
+            // It may have been logged before it panicked.
+            self.answer(at, Err(CallError::OutcomeUnknown));
         }
         self.fail_held(CallError::OutcomeUnknown);
         self.inner.poisoned.store(true, crate::sync::Ordering::Release);
