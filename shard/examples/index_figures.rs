@@ -419,7 +419,7 @@ fn large() {
         });
         let asked = LIVE_BYTES.load(Ordering::Relaxed) - before;
         COUNTING.store(false, Ordering::Relaxed);
-        let slabs = core.index_mut().stats().slab_bytes as usize;
+        let slabs = core.index_mut().stats().slab_bytes;
         let reader = core.index_mut().reader();
         let mut random = Random(88_172_645_463_325_252);
         let get = nanos(OPERATIONS, || {
