@@ -17,7 +17,7 @@ const PATIENCE_LIMIT: Duration = Duration::from_micros(80);
 const PATIENCE_FLOOR: Duration = Duration::from_micros(4);
 
 /// Once waits are not worth a try, one in so many syncs tries again: others may be committing by then.
-const RETRY_SYNCS: u64 = 64;
+const RETRY_SYNCS: u64 = 16;
 
 /// Longest wait in all, in syncs: what gathers meanwhile is acknowledged that much later.
 const WAIT_LIMIT_SYNCS: u32 = 2;
@@ -58,17 +58,19 @@ impl Gather {
             return;
         }
         let patience = self.patience_nanos.load(Ordering::Relaxed);
-        if patience < nanos(PATIENCE_FLOOR) {
+        let mut silence = Duration::from_nanos(patience);
+        if silence < PATIENCE_FLOOR {
             let untried = self.untried.load(Ordering::Relaxed) + 1;
             self.untried.store(untried % RETRY_SYNCS, Ordering::Relaxed);
             if untried < RETRY_SYNCS {
                 return;
             }
+            // A short try would miss those who have to be woken, for ever.
+            silence = PATIENCE_LIMIT;
         }
         let sync = Duration::from_nanos(self.sync_nanos.load(Ordering::Relaxed));
-        let silence = Duration::from_nanos(patience).max(PATIENCE_FLOOR * 4).min(sync);
         let found = out();
-        let gathered = listen(expected, silence, sync * WAIT_LIMIT_SYNCS, out);
+        let gathered = listen(expected, silence.min(sync), sync * WAIT_LIMIT_SYNCS, out);
         // Half of who was missed is enough to go on with: all of them come by chance only.
         let paid = (gathered - found) * 2 >= expected - found;
         let next = if paid { nanos(PATIENCE_LIMIT) } else { patience / 2 };
