@@ -1,6 +1,6 @@
 //! Figures of the shared index against DashMap, measured in one process.
 //!
-//! `cargo run --release -p in-mem-shard --example index_figures [get|growth|recovery ..]`
+//! `cargo run --release -p in-mem-shard --example index_figures [single|threads|memory|growth|scans|snapshot|large ..]`
 //!
 //! 16-byte keys, 100-byte values, random order. Rounds of both are interleaved; every line is the median of them.
 
@@ -14,6 +14,10 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
+use in_mem_shard::core::command::{CommitRequest, Write};
+use in_mem_shard::core::error::Condition;
+use in_mem_shard::core::run_meta::RunMeta;
+use in_mem_shard::core::{Log, ShardCore};
 use in_mem_shard::index::{
     Direction, IndexConfig, IndexReader, IndexWriter, KeyRef, PageEnd, PageLimit, RunHash, ScanRange,
 };
@@ -390,6 +394,58 @@ fn long_snapshot(size: usize) {
     drop(pin);
 }
 
+/// Ten million entries in a shard's core: in one run, and in a million runs of ten. Time to fill, to read at random and
+/// to overwrite, and heap: what the allocator was asked for, and the slabs, which are mapped past it.
+fn large() {
+    const ENTRIES: usize = 10_000_000;
+    for (name, per_run) in [("one run of 10 m keys", ENTRIES), ("1 m runs of 10 keys", 10)] {
+        COUNTING.store(true, Ordering::Relaxed);
+        let before = LIVE_BYTES.load(Ordering::Relaxed);
+        let mut core = ShardCore::new(IndexWriter::new(IndexConfig::new(0x1234_5678)), Log::None);
+        let put = |core: &mut ShardCore, i: usize| {
+            let id = run((i / per_run) as u64 + 1);
+            core.put(id, Tag::Kv, &key_of(i), Value::Bytes(fresh()), None, Condition::Any).unwrap();
+        };
+        let fill = nanos(ENTRIES, || {
+            for i in 0..ENTRIES {
+                if i % per_run == 0 {
+                    let id = run((i / per_run) as u64 + 1);
+                    let mut request = CommitRequest::new(id);
+                    request.writes.push((id, Write::CreateRun(Box::new(RunMeta::new(id, "large")))));
+                    core.commit(request).unwrap();
+                }
+                put(&mut core, i);
+            }
+        });
+        let asked = LIVE_BYTES.load(Ordering::Relaxed) - before;
+        COUNTING.store(false, Ordering::Relaxed);
+        let slabs = core.index_mut().stats().slab_bytes;
+        let reader = core.index_mut().reader();
+        let mut random = Random(88_172_645_463_325_252);
+        let get = nanos(OPERATIONS, || {
+            for _ in 0..OPERATIONS {
+                let i = random.below(ENTRIES);
+                let id = run((i / per_run) as u64 + 1);
+                let user = key_of(i);
+                let key = reader.hashed(reader.run_hash(&id), KeyRef::new(id, Tag::Kv, &user));
+                assert!(
+                    black_box(reader.get_latest(&key, no_clock).unwrap()).is_some(),
+                    "every key is there"
+                );
+            }
+        });
+        let overwrite =
+            nanos(OPERATIONS, || (0..OPERATIONS).for_each(|_| put(&mut core, random.below(ENTRIES))));
+        println!(
+            "{name}: fill {:.1} s ({fill:.0} ns a put), get {get:.0} ns, overwrite {overwrite:.0} ns, heap {:.2} GB ({:.0} B \
+             an entry, 100 B of them the value)",
+            fill * ENTRIES as f64 / 1e9,
+            (asked + slabs) as f64 / 1e9,
+            (asked + slabs) as f64 / ENTRIES as f64,
+        );
+    }
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|other| other == name);
@@ -412,5 +468,8 @@ fn main() {
     }
     if is_wanted("snapshot") {
         long_snapshot(100_000);
+    }
+    if is_wanted("large") {
+        large();
     }
 }
