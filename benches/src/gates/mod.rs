@@ -3,6 +3,7 @@
 mod allocations;
 mod durable;
 mod events;
+mod history;
 mod idle;
 mod maps;
 mod memory;
@@ -60,4 +61,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "recovery", run: recovery::recovery },
     Group { name: "events", run: events::measure },
     Group { name: "runs", run: runs::measure },
+    Group { name: "replay", run: history::replay },
+    Group { name: "fork", run: history::fork },
+    Group { name: "diff", run: history::diff },
 ];

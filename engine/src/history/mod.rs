@@ -22,7 +22,9 @@ pub mod timeline;
 
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
 pub use commits::{Commit, KeyChange};
-pub use diff::{Diff, Divergence, KeyDiff, Side, ValueDiff, diff_values};
+pub use diff::spans::{SpanDiff, SpanSide, TraceDiff, TraceTotals};
+pub use diff::values::{ValueDiff, diff_values};
+pub use diff::{Diff, Divergence, KeyDiff, Side};
 pub use digest::{Digest, Mismatch, Verification};
 pub use error::HistoryError;
 pub use fork::ForkSettings;
