@@ -7,7 +7,6 @@ mod coverage;
 mod gates;
 mod loom;
 mod peers;
-mod picture;
 mod report;
 mod shell;
 mod sim;
@@ -54,8 +53,6 @@ enum Command {
     Asan,
     /// How many lines the tests run.
     Coverage,
-    /// What a terminal shows of a diff of two trials, as an image for the documents.
-    Picture(picture::Arguments),
     /// The conventions that are checked rather than told.
     Tidy,
 }
@@ -78,7 +75,6 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => sim::fuzz(arguments, &mut report),
         Command::Asan => asan::run(&mut report),
         Command::Coverage => coverage::run(&mut report),
-        Command::Picture(arguments) => picture::run(arguments, &mut report),
         Command::Tidy => tidy::run(&mut report),
     };
     let all_hold = report.finish();
