@@ -64,8 +64,8 @@ pub use in_mem_engine::{
     Event, Execution, ForkPoint, HistoryError, ImportReport, KeyChange, KeyDiff, KeyMoment, ManualClock,
     Mismatch, OpenError, Pinning, Point, PruneReport, PrunedRun, RecoveryPhase, RecoveryProgress,
     RetentionPolicy, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, Side, SnapshotError, Span, SpanCursor,
-    SpanHead, SpanKind, SpanOrder, SpanStatus, SpanTotals, StepError, Usage, ValueDiff, Verification,
-    WriteError, event::ChainHead,
+    SpanDiff, SpanHead, SpanKind, SpanOrder, SpanSide, SpanStatus, SpanTotals, StepError, TraceDiff,
+    TraceTotals, Usage, ValueDiff, Verification, WriteError, event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,

@@ -112,6 +112,11 @@ impl<'e> Snapshot<'e> {
         Ok(self.scan(request)?.0)
     }
 
+    /// Whether everything that was read of it so far was held.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.pin.is_expired() { Err(self.expired()) } else { Ok(()) }
+    }
+
     fn expired(&self) -> Error {
         SnapshotError::Expired { limit_bytes: self.engine.snapshot_limit_bytes() }.into()
     }

@@ -3,6 +3,7 @@
 mod allocations;
 mod durable;
 mod events;
+mod history;
 mod idle;
 mod maps;
 mod memory;
@@ -64,4 +65,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "spans", run: spans::measure },
     Group { name: "steps", run: steps::measure },
     Group { name: "runs", run: runs::measure },
+    Group { name: "replay", run: history::replay },
+    Group { name: "fork", run: history::fork },
+    Group { name: "diff", run: history::diff },
 ];

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use in_mem::{Diff, Divergence, Event, KeyDiff, Side, Value, ValueDiff};
+use in_mem::{Diff, Divergence, Event, KeyDiff, Side, SpanDiff, SpanSide, TraceDiff, Value, ValueDiff};
 use serde_json::json;
 
 use super::{
@@ -19,6 +19,10 @@ use crate::{
 const MAX_LINES: usize = 12;
 /// Characters that both texts have and that are shown before the first that differs.
 const LEAD_CHARS: usize = 24;
+/// Levels of a trace that stand further right than the one above.
+const MAX_SHOWN_DEPTH: usize = 12;
+/// Columns that the name of a span may take, how deep it stands included.
+const MAX_NAME_COLUMNS: usize = 44;
 /// Characters of a value that a line shows where nothing else cuts it.
 const MAX_VALUE_CHARS: usize = 160;
 
@@ -29,8 +33,40 @@ pub(super) fn diff(args: &DiffArgs, common: &Common) -> Result<ExitCode, Failure
     let names = [a.info()?.meta.name, b.info()?.meta.name];
     let diff = db.diff_at((a.id(), at_a), (b.id(), at_b))?;
     let max = if args.all { usize::MAX } else { MAX_LINES };
-    print(common, || json!(diff), |screen| Page { screen, max }.text(&diff, [&names[0], &names[1]]))?;
+    print(common, || as_json(&diff), |screen| Page { screen, max }.text(&diff, [&names[0], &names[1]]))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The diff as one object; of spans that are the same on both sides, without what they were given and gave.
+fn as_json(diff: &Diff) -> serde_json::Value {
+    let mut json = json!(diff);
+    if let Some(spans) = json["traces"]["spans"].as_array_mut() {
+        for (json, _) in spans.iter_mut().zip(&diff.traces.spans).filter(|(_, span)| span.is_same()) {
+            for side in ["a", "b"] {
+                if let Some(side) = json[side].as_object_mut() {
+                    side.retain(|field, _| !matches!(&**field, "input" | "output" | "attributes"));
+                }
+            }
+        }
+    }
+    json
+}
+
+/// How long a span took; nothing where its source had no times.
+fn took(side: &SpanSide) -> String {
+    match side.duration_micros {
+        None => "under way".to_owned(),
+        Some(0) => String::new(),
+        Some(micros) => human::duration(i64::try_from(micros).unwrap_or(i64::MAX)),
+    }
+}
+
+/// The tokens that a span and all below it read and wrote.
+fn tokens(side: &SpanSide) -> String {
+    match (side.total.input_tokens, side.total.output_tokens) {
+        (0, 0) => String::new(),
+        (input, output) => format!("{} → {}", human::count(input), human::count(output)),
+    }
 }
 
 struct Page<'s> {
@@ -57,7 +93,6 @@ impl Page<'_> {
         }
         self.keys("state cells", &diff.state, &mut out);
         self.keys("keys", &diff.kv, &mut out);
-        // What a span holds is packed: where in it a difference is says nothing to a reader.
         self.spans(&diff.traces, &mut out);
         out
     }
@@ -143,7 +178,11 @@ impl Page<'_> {
     fn heading(&self, title: &str, keys: &[KeyDiff], out: &mut String) {
         let added = keys.iter().filter(|key| key.a.is_none()).count();
         let removed = keys.iter().filter(|key| key.b.is_none()).count();
-        let counts = [(added, "added"), (removed, "removed"), (keys.len() - added - removed, "changed")];
+        let changed = keys.len() - added - removed;
+        self.counts(title, &[(added, "added"), (removed, "removed"), (changed, "changed")], out);
+    }
+
+    fn counts(&self, title: &str, counts: &[(usize, &str)], out: &mut String) {
         let counts: Vec<String> = counts
             .iter()
             .filter(|(n, _)| *n > 0)
@@ -153,26 +192,78 @@ impl Page<'_> {
         out.push_str(&format!("\n{}\n", self.screen.paint(Tone::Heading, &words)));
     }
 
-    /// The spans that differ, by id.
-    fn spans(&self, spans: &[KeyDiff], out: &mut String) {
-        if spans.is_empty() {
+    /// The two traces beside each other: what differs, below what it is a part of.
+    fn spans(&self, traces: &TraceDiff, out: &mut String) {
+        if traces.is_empty() {
             return;
         }
-        self.heading("spans", spans, out);
-        let mark_of = |span: &KeyDiff| match (&span.a, &span.b) {
-            (None, _) => '+',
-            (_, None) => '-',
-            _ => '~',
+        let (added, removed, changed) = traces.counts();
+        self.counts("traces", &[(added, "added"), (removed, "removed"), (changed, "changed")], out);
+        let leads = traces.leads_to_difference();
+        let shown: Vec<&SpanDiff> =
+            traces.spans.iter().zip(leads).filter(|(_, leads)| *leads).map(|(span, _)| span).collect();
+        let rest = shown.len();
+        let shown = &shown[..rest.min(self.max.saturating_mul(2))];
+        let name = |span: &SpanDiff| {
+            let indent = 2 * span.depth.min(MAX_SHOWN_DEPTH);
+            text::fit(&format!("{:indent$}{}", "", text::one_line(&span.name)), MAX_NAME_COLUMNS)
         };
-        for mark in ['+', '-', '~'] {
-            let ids: Vec<String> =
-                spans.iter().filter(|span| mark_of(span) == mark).map(|span| key_text(&span.key)).collect();
-            if !ids.is_empty() {
-                let ids = ids.join(" ");
-                let ids = if self.max == usize::MAX { ids } else { self.fit(&ids, 4) };
-                out.push_str(&format!("  {} {}\n", self.mark(mark), self.screen.paint(Tone::Name, &ids)));
+        let names = shown.iter().map(|span| text::width(&name(span))).max().unwrap_or(0);
+        let kinds = shown.iter().map(|span| text::width(&text::one_line(span.kind.as_str()))).max();
+        let sides = |of: &dyn Fn(&SpanSide) -> String, span: &SpanDiff| {
+            [&span.a, &span.b].map(|side| side.as_ref().map(of).unwrap_or_default())
+        };
+        let columns: Vec<[String; 4]> = shown
+            .iter()
+            .map(|span| {
+                let ([took_a, took_b], [used_a, used_b]) = (sides(&took, span), sides(&tokens, span));
+                [took_a, took_b, used_a, used_b]
+            })
+            .collect();
+        let width = |n: usize| columns.iter().map(|c| text::width(&c[n])).max().unwrap_or(0);
+        let widths: [usize; 4] = std::array::from_fn(width);
+        let totals = [("-", &traces.totals.0, Tone::Bad), ("+", &traces.totals.1, Tone::Good)];
+        for (mark, total, tone) in totals {
+            let mut words = vec![human::counted(total.spans, "span")];
+            if total.elapsed_micros > 0 {
+                words.push(human::duration(i64::try_from(total.elapsed_micros).unwrap_or(i64::MAX)));
             }
+            if total.input_tokens + total.output_tokens > 0 {
+                let (input, output) = (human::count(total.input_tokens), human::count(total.output_tokens));
+                words.push(format!("{input} → {output} tokens"));
+            }
+            if total.cost_usd > 0.0 {
+                words.push(human::usd(total.cost_usd));
+            }
+            out.push_str(&format!("  {} {}\n", self.screen.paint(tone, mark), words.join(", ")));
         }
+        for (span, columns) in shown.iter().zip(&columns) {
+            let (mark, tone) = match (&span.a, &span.b) {
+                (None, _) => ('+', Tone::Good),
+                (_, None) => ('-', Tone::Bad),
+                _ if span.is_same() => (' ', Tone::Quiet),
+                _ => ('~', Tone::Name),
+            };
+            let kind = text::pad_right(&text::one_line(span.kind.as_str()), kinds.unwrap_or(0));
+            let mut line = format!(
+                "  {} {}  {}",
+                self.screen.paint(tone, &mark.to_string()),
+                self.screen.paint(tone, &text::pad_right(&name(span), names)),
+                self.screen.paint(Tone::Quiet, &kind),
+            );
+            for ((column, width), tone) in
+                columns.iter().zip(widths).zip([Tone::Bad, Tone::Good, Tone::Bad, Tone::Good])
+            {
+                if width > 0 {
+                    let pad = " ".repeat(width - text::width(column));
+                    line.push_str(&format!("  {pad}{}", self.screen.paint(tone, column)));
+                }
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+            self.parts(&span.parts, out);
+        }
+        self.and_more(rest - shown.len(), "  ", out);
     }
 
     /// Where two values differ, the two sides below each other, cut so that the difference is in view.

@@ -1,21 +1,32 @@
 //! How two states of runs differ: keys, cells, traces, and the first event at which they went different ways.
+//!
+//! - `apart`: of two states that share a past, only what may differ is looked at.
+//! - [`spans`]: traces, laid beside each other by their structure.
+//! - [`values`]: how values differ, part by part.
+//! - `text`: a diff for people.
 
-use std::fmt;
+mod apart;
+pub mod spans;
+mod text;
+pub mod values;
+
 use std::ops::Bound;
+use std::sync::Arc;
 
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use in_mem_shard::core::event::{self, Event};
+use in_mem_shard::core::span::{Span, unpack_span};
 use serde::{Deserialize, Serialize};
 
+use self::spans::TraceDiff;
+use self::values::{ValueDiff, diff_values};
 use super::timeline::{Point, View};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::snapshot::Snapshot;
 
 /// The most events shown before the first that differs, unless asked for more.
 pub const DEFAULT_CONTEXT_EVENTS: usize = 3;
-
-/// The most bytes of a value that the text form shows.
-const SHOWN_VALUE_BYTES: usize = 120;
 
 /// One of the two states that were compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,17 +35,6 @@ pub struct Side {
     pub run: RunId,
     /// The version as of which.
     pub version: Version,
-}
-
-/// How one part of a value differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ValueDiff {
-    /// Where in the value, such as `.steps[2].name`; empty: the value itself.
-    pub path: String,
-    /// What is there in the first; `None`: nothing.
-    pub a: Option<Value>,
-    /// What is there in the second; `None`: nothing.
-    pub b: Option<Value>,
 }
 
 /// How a key differs.
@@ -76,8 +76,8 @@ pub struct Diff {
     pub kv: Vec<KeyDiff>,
     /// State cells that differ, by name.
     pub state: Vec<KeyDiff>,
-    /// Entries of traces that differ, by key.
-    pub traces: Vec<KeyDiff>,
+    /// Spans, laid beside each other.
+    pub traces: TraceDiff,
     /// How many events each has.
     pub events: (u64, u64),
     /// Where their events go different ways; `None`: they do not.
@@ -91,55 +91,6 @@ impl Diff {
     }
 }
 
-/// Where two values differ, part by part: fields by name, items by place.
-pub fn diff_values(a: &Value, b: &Value) -> Vec<ValueDiff> {
-    let mut parts = Vec::new();
-    walk(&mut String::new(), Some(a), Some(b), &mut parts);
-    parts
-}
-
-fn walk(path: &mut String, a: Option<&Value>, b: Option<&Value>, parts: &mut Vec<ValueDiff>) {
-    if a == b {
-        return;
-    }
-    let len = path.len();
-    match (a, b) {
-        (Some(Value::Object(x)), Some(Value::Object(y))) => {
-            let (mut x, mut y) = (x.iter().peekable(), y.iter().peekable());
-            loop {
-                let (name, a, b) = match (x.peek(), y.peek()) {
-                    (None, None) => break,
-                    (Some((n, a)), None) => (*n, Some(*a), None),
-                    (None, Some((n, b))) => (*n, None, Some(*b)),
-                    (Some((n, a)), Some((m, b))) => match n.cmp(m) {
-                        std::cmp::Ordering::Less => (*n, Some(*a), None),
-                        std::cmp::Ordering::Greater => (*m, None, Some(*b)),
-                        std::cmp::Ordering::Equal => (*n, Some(*a), Some(*b)),
-                    },
-                };
-                if a.is_some() {
-                    x.next();
-                }
-                if b.is_some() {
-                    y.next();
-                }
-                path.push('.');
-                path.push_str(name);
-                walk(path, a, b, parts);
-                path.truncate(len);
-            }
-        }
-        (Some(Value::Array(x)), Some(Value::Array(y))) => {
-            for place in 0..x.len().max(y.len()) {
-                path.push_str(&format!("[{place}]"));
-                walk(path, x.get(place), y.get(place), parts);
-                path.truncate(len);
-            }
-        }
-        _ => parts.push(ValueDiff { path: path.clone(), a: a.cloned(), b: b.cloned() }),
-    }
-}
-
 type Entries = Vec<(KeyBytes, VersionedValue)>;
 
 /// A state to be compared: of a live run, or of a view.
@@ -147,17 +98,28 @@ struct State {
     side: Side,
     kv: Entries,
     state: Entries,
-    traces: Entries,
+    traces: Vec<Span>,
     events: Vec<Event>,
 }
 
-fn unpack_all(run: RunId, entries: Entries) -> Result<Vec<Event>, Error> {
-    let unpack = |(key, stored): (KeyBytes, VersionedValue)| {
-        let sequence = event::event_sequence(&key).unwrap_or(u64::MAX);
-        event::unpack(sequence, stored.version, stored.timestamp, &stored.value)
-            .map_err(|error| Error::Malformed { what: "an event", run, reason: error.to_string() })
-    };
-    entries.into_iter().map(unpack).collect()
+fn unpack_event(run: RunId, key: &KeyBytes, stored: &VersionedValue) -> Result<Event, Error> {
+    let sequence = event::event_sequence(key).unwrap_or(u64::MAX);
+    event::unpack(sequence, stored.version, stored.timestamp, &stored.value)
+        .map_err(|error| Error::Malformed { what: "an event", run, reason: error.to_string() })
+}
+
+fn unpack_events(run: RunId, entries: &Entries) -> Result<Vec<Event>, Error> {
+    entries.iter().map(|(key, stored)| unpack_event(run, key, stored)).collect()
+}
+
+fn unpack_trace(run: RunId, key: &KeyBytes, stored: &VersionedValue) -> Result<Span, Error> {
+    let malformed = |reason: String| Error::Malformed { what: "a span", run, reason };
+    let id = key.as_str().ok_or_else(|| malformed("its id is not UTF-8".to_owned()))?;
+    unpack_span(id, stored).map_err(|error| malformed(error.to_string()))
+}
+
+fn unpack_spans(run: RunId, entries: &Entries) -> Result<Vec<Span>, Error> {
+    entries.iter().map(|(key, stored)| unpack_trace(run, key, stored)).collect()
 }
 
 impl State {
@@ -168,23 +130,34 @@ impl State {
             side: Side { run, version: view.version() },
             kv: all(Tag::Kv),
             state: all(Tag::State),
-            traces: all(Tag::Trace),
-            events: unpack_all(run, all(Tag::Event))?,
+            traces: unpack_spans(run, &all(Tag::Trace))?,
+            events: unpack_events(run, &all(Tag::Event))?,
         })
     }
 
-    fn of_live(engine: &Engine, run: RunId) -> Result<Self, Error> {
-        engine.run_info(run)?.ok_or(Error::UnknownRun { run })?;
-        let snapshot = engine.snapshot(run)?;
+    fn of_live(snapshot: &Snapshot<'_>, run: RunId) -> Result<Self, Error> {
         let all = |tag| snapshot.scan_all(run, tag, Bound::Unbounded, Bound::Unbounded);
         Ok(Self {
             side: Side { run, version: snapshot.version() },
             kv: all(Tag::Kv)?,
             state: all(Tag::State)?,
-            traces: all(Tag::Trace)?,
-            events: unpack_all(run, all(Tag::Event)?)?,
+            traces: unpack_spans(run, &all(Tag::Trace)?)?,
+            events: unpack_events(run, &all(Tag::Event)?)?,
         })
     }
+}
+
+/// How a key differs, if it does.
+fn diff_key(key: KeyBytes, a: Option<VersionedValue>, b: Option<VersionedValue>) -> Option<KeyDiff> {
+    let (a, b) = (a.map(|a| a.value), b.map(|b| b.value));
+    if a == b {
+        return None;
+    }
+    let parts = match (&a, &b) {
+        (Some(a), Some(b)) => diff_values(a, b),
+        _ => Vec::new(),
+    };
+    Some(KeyDiff { key, a, b, parts })
 }
 
 fn diff_entries(a: Entries, b: Entries) -> Vec<KeyDiff> {
@@ -201,18 +174,12 @@ fn diff_entries(a: Entries, b: Entries) -> Vec<KeyDiff> {
         let mut take = |side: Option<(KeyBytes, VersionedValue)>| {
             side.map(|(of, value)| {
                 key = of;
-                value.value
+                value
             })
         };
         let x = if order.is_le() { take(a.next()) } else { None };
         let y = if order.is_ge() { take(b.next()) } else { None };
-        if x != y {
-            let parts = match (&x, &y) {
-                (Some(x), Some(y)) => diff_values(x, y),
-                _ => Vec::new(),
-            };
-            found.push(KeyDiff { key, a: x, b: y, parts });
-        }
+        found.extend(diff_key(key, x, y));
     }
 }
 
@@ -226,13 +193,18 @@ fn first_divergence(a: &[Event], b: &[Event], context: usize) -> Option<Divergen
     if same == a.len() && same == b.len() {
         return None;
     }
-    let (x, y) = (a.get(same).cloned(), b.get(same).cloned());
-    let parts = match (&x, &y) {
-        (Some(x), Some(y)) => diff_values(&x.payload, &y.payload),
+    let context = a[same.saturating_sub(context)..same].to_vec();
+    Some(parted(context, a.get(same).cloned(), b.get(same).cloned()))
+}
+
+/// Two runs went different ways behind `context`.
+fn parted(context: Vec<Event>, a: Option<Event>, b: Option<Event>) -> Divergence {
+    let parts = match (&a, &b) {
+        (Some(a), Some(b)) => diff_values(&a.payload, &b.payload),
         _ => Vec::new(),
     };
-    let sequence = x.as_ref().or(y.as_ref()).map_or(same as u64, |event| event.sequence);
-    Some(Divergence { sequence, context: a[same.saturating_sub(context)..same].to_vec(), a: x, b: y, parts })
+    let sequence = a.as_ref().or(b.as_ref()).map_or(0, |event| event.sequence);
+    Divergence { sequence, context, a, b, parts }
 }
 
 fn diff_states(a: State, b: State, context: usize) -> Diff {
@@ -241,103 +213,72 @@ fn diff_states(a: State, b: State, context: usize) -> Diff {
         b: b.side,
         kv: diff_entries(a.kv, b.kv),
         state: diff_entries(a.state, b.state),
-        traces: diff_entries(a.traces, b.traces),
+        traces: TraceDiff::of(a.traces, b.traces, false),
         events: (a.events.len() as u64, b.events.len() as u64),
         divergence: first_divergence(&a.events, &b.events, context),
     }
 }
 
 impl View {
-    /// How this state differs from another, with so many events before the first that differs.
+    /// How this state differs from another, with so many events before the first that differs. Two points of one timeline cost what was
+    /// changed between them; otherwise both are read whole.
     ///
     /// # Errors
     /// [`Error::Malformed`].
     pub fn diff(&self, other: &View, context_events: usize) -> Result<Diff, Error> {
+        if Arc::ptr_eq(self.timeline(), other.timeline()) {
+            return apart::diff_points((self, self.timestamp()), (other, other.timestamp()), context_events);
+        }
         Ok(diff_states(State::of_view(self)?, State::of_view(other)?, context_events))
     }
 }
 
 impl Engine {
-    /// How two runs differ, or two points of one: [`Point::Now`] is read from what is there, every other point from the log.
+    /// How two runs differ, or two points of one. [`Point::Now`] is read from what is there, every other point from the log.
+    ///
+    /// A fork and its parent, two forks of one run and so on cost what they wrote since they parted, however much they share, unless
+    /// the database was opened again from a checkpoint that holds what they shared twice. Two points of one run cost the run's log and
+    /// what was changed between them. Otherwise both states are read whole.
     ///
     /// # Errors
     /// [`Error::UnknownRun`], [`super::HistoryError`] for points of the past.
     pub fn diff(&self, a: (RunId, Point), b: (RunId, Point), context_events: usize) -> Result<Diff, Error> {
+        if (a.1, b.1) == (Point::Now, Point::Now) {
+            return self.diff_live(a.0, b.0, context_events);
+        }
+        if a.0 == b.0 {
+            let now = self.view(a.0, Point::Now)?;
+            // What had expired by now has expired for a run as it is.
+            let at = |point: Point| {
+                let view = now.at(point)?;
+                let time = view.timestamp();
+                Ok::<_, Error>((view, if point == Point::Now { time.max(self.now()) } else { time }))
+            };
+            let ((a, at_a), (b, at_b)) = (at(a.1)?, at(b.1)?);
+            return apart::diff_points((&a, at_a), (&b, at_b), context_events);
+        }
         let state = |(run, at): (RunId, Point)| match at {
-            Point::Now => State::of_live(self, run),
+            Point::Now => {
+                self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
+                State::of_live(&self.snapshot(run)?, run)
+            }
             past => State::of_view(&self.view(run, past)?),
         };
         Ok(diff_states(state(a)?, state(b)?, context_events))
     }
-}
 
-fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "(nothing)".to_owned() };
-    let mut text = value.to_json().to_string();
-    if text.len() > SHOWN_VALUE_BYTES {
-        let end = (0..=SHOWN_VALUE_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        let more = text.len() - end;
-        text.truncate(end);
-        text.push_str(&format!("... ({more} bytes more)"));
-    }
-    text
-}
-
-fn write_part(f: &mut fmt::Formatter<'_>, indent: &str, part: &ValueDiff) -> fmt::Result {
-    let path = if part.path.is_empty() { "(value)" } else { &part.path };
-    writeln!(f, "{indent}{path}")?;
-    writeln!(f, "{indent}  - {}", shown(part.a.as_ref()))?;
-    writeln!(f, "{indent}  + {}", shown(part.b.as_ref()))
-}
-
-fn write_keys(f: &mut fmt::Formatter<'_>, what: &str, keys: &[KeyDiff]) -> fmt::Result {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let count = |wanted: fn(&KeyDiff) -> bool| keys.iter().filter(|key| wanted(key)).count();
-    let (added, removed) = (count(|key| key.a.is_none()), count(|key| key.b.is_none()));
-    writeln!(f, "{what}: {added} added, {removed} removed, {} changed", keys.len() - added - removed)?;
-    for key in keys {
-        match (&key.a, &key.b) {
-            (None, b) => writeln!(f, "  + {}  {}", key.key, shown(b.as_ref()))?,
-            (a, None) => writeln!(f, "  - {}  {}", key.key, shown(a.as_ref()))?,
-            _ => {
-                writeln!(f, "  ~ {}", key.key)?;
-                key.parts.iter().try_for_each(|part| write_part(f, "      ", part))?;
-            }
+    fn diff_live(&self, a: RunId, b: RunId, context_events: usize) -> Result<Diff, Error> {
+        for run in [a, b] {
+            self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
         }
-    }
-    Ok(())
-}
-
-fn write_event(f: &mut fmt::Formatter<'_>, mark: char, event: &Event) -> fmt::Result {
-    writeln!(f, "  {mark} {:>5}  {}  {}", event.sequence, event.kind, shown(Some(&event.payload)))
-}
-
-impl fmt::Display for Diff {
-    /// The difference for people, the first state marked `-`, the second `+`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "- {} at version {} ({} events)", self.a.run, self.a.version, self.events.0)?;
-        writeln!(f, "+ {} at version {} ({} events)", self.b.run, self.b.version, self.events.1)?;
-        if self.is_empty() {
-            return writeln!(f, "no difference");
+        let snapshot = self.snapshot(a)?;
+        let is_one_shard = self.shard_of(a) == self.shard_of(b);
+        if is_one_shard && let Some(diff) = self.diff_apart(&snapshot, a, b, context_events)? {
+            return Ok(diff);
         }
-        if let Some(Divergence { sequence, context, a, b, parts }) = &self.divergence {
-            writeln!(f, "events: the same up to number {sequence}, then")?;
-            context.iter().try_for_each(|event| write_event(f, ' ', event))?;
-            match a {
-                Some(event) => write_event(f, '-', event)?,
-                None => writeln!(f, "  - (ends here)")?,
-            }
-            match b {
-                Some(event) => write_event(f, '+', event)?,
-                None => writeln!(f, "  + (ends here)")?,
-            }
-            parts.iter().try_for_each(|part| write_part(f, "      ", part))?;
-        }
-        write_keys(f, "keys", &self.kv)?;
-        write_keys(f, "cells", &self.state)?;
-        write_keys(f, "traces", &self.traces)
+        let one = State::of_live(&snapshot, a)?;
+        let other = if is_one_shard { snapshot } else { self.snapshot(b)? };
+        Ok(diff_states(one, State::of_live(&other, b)?, context_events))
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Timeline {
     hasher: DefaultHashBuilder,
     /// The keys in order, for scans.
     ordered: Vec<u32>,
+    /// The keys that had a time at which they expire, as often as they were given one.
+    expiring: Vec<u32>,
 }
 
 impl Timeline {
@@ -112,6 +114,7 @@ impl Timeline {
             lookup: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             ordered: Vec::new(),
+            expiring: Vec::new(),
         }
     }
 
@@ -168,6 +171,9 @@ impl Timeline {
                 place
             }
         };
+        if expires_at.is_some() {
+            self.expiring.push(place);
+        }
         let commit = self.commits.len() as u32;
         let versions = &mut self.keys[place as usize].versions;
         versions.push(KeyVersion { commit, value, expires_at });
@@ -423,7 +429,8 @@ impl View {
         self.get_as_of(tag, user, self.timestamp())
     }
 
-    fn get_as_of(&self, tag: Tag, user: &[u8], now: Timestamp) -> Option<VersionedValue> {
+    /// As [`View::get`], without what has expired by `now`.
+    pub(super) fn get_as_of(&self, tag: Tag, user: &[u8], now: Timestamp) -> Option<VersionedValue> {
         // What the run wrote itself, a deletion included, hides what it shares.
         if let Some(key) = self.timeline.key(tag, user)
             && self.version_of(key).is_some()
@@ -446,6 +453,16 @@ impl View {
         let mut changed: Vec<_> = keys.map(|key| (key.tag, key.user.clone())).collect();
         changed.sort_unstable();
         changed
+    }
+
+    /// The keys that may expire between two times, those that the run shares among them.
+    pub(super) fn expiring(&self) -> Vec<(Tag, KeyBytes)> {
+        let mut all = self.timeline.base.as_ref().map(View::expiring).unwrap_or_default();
+        all.extend(self.timeline.expiring.iter().map(|place| {
+            let key = &self.timeline.keys[*place as usize];
+            (key.tag, key.user.clone())
+        }));
+        all
     }
 
     /// The entries of a range then, in order.

@@ -57,7 +57,7 @@ pub(crate) struct Fork {
     pub(crate) version: Version,
     retention: Retention,
     /// The parent's own, where it is a fork itself.
-    above: Option<Arc<Fork>>,
+    pub(crate) above: Option<Arc<Fork>>,
     depth: usize,
 }
 
@@ -114,6 +114,7 @@ impl ShardCore {
         let Some(point) = meta.forked_from else { return };
         let version = Version(meta.first_version.0.saturating_sub(1));
         let retention = self.index.retain(point.run, version);
+        self.note_changes_of(point.run, version);
         let (mut above, mut depth) = (None, 1);
         if let Some(parent) = self.runs.get(&point.run) {
             state.chain = parent.chain;
@@ -130,6 +131,7 @@ impl ShardCore {
         let mut link = fork;
         while let Some(fork) = link.and_then(Arc::into_inner) {
             self.index.release(&fork.retention);
+            self.forget_changes_of(fork.parent);
             link = fork.above;
         }
     }

@@ -6,9 +6,10 @@ use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use super::ShardCore;
 use super::command::Committed;
 use super::event::{self, ChainHead};
+use super::fork::hidden_key;
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
-use crate::index::{Direction, Installed, PageLimit, ScanRange};
+use crate::index::{Direction, Installed, KeyRef, PageLimit, ScanRange};
 
 impl ShardCore {
     /// Installs one change of a commit that is in the log, and keeps the run's derived state.
@@ -31,9 +32,27 @@ impl ShardCore {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
         let hashed = self.hashed(run, tag, user);
+        // Only a run with forks has to know what is superseded; no other put waits for that version.
+        let has_forks = self.runs.get(&run).is_some_and(|state| state.changes.is_some());
+        let superseded = if has_forks { self.index.head(&hashed).map(|head| head.version) } else { None };
         let Installed { added, replaced, .. } =
             self.index.install(&hashed, version, self.now, expires_at, value);
         let Some(state) = self.runs.get_mut(&run) else { return };
+        if let Some(changes) = &mut state.changes
+            && (added.is_some() || replaced.is_some())
+        {
+            let index = &self.index;
+            let run_hash = index.run_hash(&run);
+            let is_there =
+                |tag, user: &[u8]| index.head(&index.hashed(run_hash, KeyRef::new(run, tag, user))).is_some();
+            // A fork's own forks may see what it hides, of which it has no entry itself.
+            let is_fork = state.fork.is_some();
+            if changes.note(version, tag, user, superseded.unwrap_or_default()) {
+                changes.sweep(|tag, user| {
+                    is_there(tag, user) || is_fork && is_there(Tag::Run, &hidden_key(tag, user))
+                });
+            }
+        }
         if version > state.last_version {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             state.last_version = version;

@@ -2,6 +2,7 @@
 //! come out. It reads no clock, starts no thread and, but for handing records to its log, does no I/O; the same commands at the same
 //! times give the same records, byte for byte. That is what replay, the simulator and the property tests stand on.
 
+pub mod apart;
 mod checkpoint;
 pub mod command;
 mod commit;

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use in_mem_model::{Tag, Version};
 use rustc_hash::FxBuildHasher;
 
+use super::apart::ChangesSinceForks;
 use super::command::Usage;
 use super::event::ChainHead;
 use super::fork::Fork;
@@ -29,6 +30,8 @@ pub(crate) struct RunState {
     pub(crate) last_version: Version,
     /// What it shares with another run, where it is a fork.
     pub(crate) fork: Option<Arc<Fork>>,
+    /// What it changed since it was forked; runs without forks note nothing.
+    pub(crate) changes: Option<Box<ChangesSinceForks>>,
     /// Whether this process began the run or took it over.
     pub(crate) adopted: bool,
 }
@@ -43,6 +46,7 @@ impl RunState {
             spans: None,
             last_version: Version(0),
             fork: None,
+            changes: None,
             adopted: false,
         }
     }

@@ -158,6 +158,11 @@ impl Reclaim {
         true
     }
 
+    /// The oldest version retained of a run.
+    pub(super) fn oldest_retained(&self, run: RunId) -> Option<u64> {
+        self.retained.get(&run)?.first_key_value().map(|(version, _)| *version)
+    }
+
     /// Up to which version deletions may have been taken out.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten

@@ -421,6 +421,12 @@ impl IndexWriter {
         retention.end() && self.reclaim.release(retention.run(), retention.version().0)
     }
 
+    /// The oldest version that is retained of a run.
+    #[must_use]
+    pub fn oldest_retained(&self, run: RunId) -> Option<Version> {
+        self.reclaim.oldest_retained(run).map(Version)
+    }
+
     /// Shows one page of what is visible at `at` in a range, in order.
     ///
     /// `at` is a version that is published, pinned, or retained for the run; whether a pin still holds is to be checked
