@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::{CHECKPOINT_BLOCK_BYTES, MAX_CHECKPOINT_ENTRY_BYTES};
 use crate::lsn::Lsn;
 use crate::segment::FORMAT_VERSION;
@@ -79,6 +80,7 @@ pub fn prune_checkpoints(storage: &dyn Storage, dir: &Path, keep: usize) -> Resu
     let mut removed = 0;
     for (_, path) in list_checkpoints(storage, dir)?.into_iter().skip(keep.max(1)) {
         storage.remove(&path).map_err(LogError::io("remove", &path))?;
+        hit(Failpoint::PruneRemoved);
         removed += 1;
     }
     for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
@@ -89,6 +91,7 @@ pub fn prune_checkpoints(storage: &dyn Storage, dir: &Path, keep: usize) -> Resu
     }
     if removed > 0 {
         storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
+        hit(Failpoint::Pruned);
     }
     Ok(removed)
 }
@@ -126,6 +129,7 @@ impl CheckpointWriter {
         let file = storage.open(&part, OpenMode::Truncate).map_err(LogError::room("create", &part))?;
         let header = info.encode();
         file.write_at(0, &header).map_err(LogError::room("write", &part))?;
+        hit(Failpoint::CheckpointCreated);
         Ok(CheckpointWriter {
             storage,
             dir: dir.to_path_buf(),
@@ -168,6 +172,7 @@ impl CheckpointWriter {
         let crc = block_crc(self.header_crc, &self.block);
         self.block[0..4].copy_from_slice(&crc.to_le_bytes());
         self.file.write_at(self.at, &self.block).map_err(LogError::room("write", &self.part))?;
+        hit(Failpoint::CheckpointBlock);
         self.digest.update(&crc.to_le_bytes());
         self.at += self.block.len() as u64;
         self.blocks += 1;
@@ -192,13 +197,17 @@ impl CheckpointWriter {
         self.block.extend_from_slice(&self.at.to_le_bytes());
         self.block.extend_from_slice(&digest.to_le_bytes());
         self.flush(FOOTER)?;
+        hit(Failpoint::CheckpointWritten);
         if !cfg!(inmem_mutant = "wal_checkpoint_without_sync") {
             self.file.sync_data().map_err(LogError::room("sync", &self.part))?;
         }
+        hit(Failpoint::CheckpointSynced);
         self.storage.rename(&self.part, &self.path).map_err(LogError::io("rename to", &self.path))?;
+        hit(Failpoint::CheckpointRenamed);
         if !cfg!(inmem_mutant = "wal_checkpoint_without_dir_sync") {
             self.storage.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))?;
         }
+        hit(Failpoint::CheckpointNamed);
         Ok(self.path)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_shard::core::{Log, ReplayError, ShardCore};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
 
 use super::directory::{Directory, has_base_checkpoint};
@@ -247,6 +248,7 @@ fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInf
         }
     }
     core.loaded(Version(info.version), Timestamp(info.timestamp));
+    hit(Failpoint::RecoverLoaded);
     Ok((core, info))
 }
 
