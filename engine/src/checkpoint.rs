@@ -13,7 +13,7 @@ use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
 use in_mem_shard::core::command::Page;
 use in_mem_shard::core::{BeginError, CheckpointEntry, CheckpointMoment, RunMark};
 use in_mem_shard::index::{Cursor, OwnedRow, Pin};
-use in_mem_wal::checkpoint::prune_checkpoints;
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
 use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{CheckpointInfo, CheckpointWriter, Disposal, LogError, Storage};
 use serde::{Deserialize, Serialize};
@@ -385,7 +385,9 @@ impl Checkpointer {
         hit(Failpoint::CheckpointLogSynced);
         let bytes = writer.bytes();
         if cfg!(inmem_mutant = "engine_prune_first") {
-            prune_checkpoints(&*self.storage, dir, 0).map_err(log)?;
+            for (_, path) in list_checkpoints(&*self.storage, dir).map_err(log)? {
+                let _ = self.storage.remove(&path);
+            }
         }
         writer.finish().map_err(log)?;
         let segments_released = self.let_go(shard, dir, covers).map_err(|error| {

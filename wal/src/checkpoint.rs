@@ -74,17 +74,21 @@ pub fn list_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Vec<(Lsn, P
     Ok(all)
 }
 
-/// Removes all but the `keep` newest checkpoints and what interrupted ones left. At least one is always kept. Not while one is being
-/// written.
+/// Removes all but the `keep` newest checkpoints, and unfinished files that would cover no more than the newest one. At
+/// least one is always kept, and so is a file that would cover more: somebody may be writing it. Gives the checkpoints
+/// removed.
 pub fn prune_checkpoints(storage: &dyn Storage, dir: &Path, keep: usize) -> Result<u64, LogError> {
     let mut removed = 0;
-    for (_, path) in list_checkpoints(storage, dir)?.into_iter().skip(keep.max(1)) {
+    let checkpoints = list_checkpoints(storage, dir)?;
+    let newest = checkpoints.first().map(|(covers, _)| *covers);
+    for (_, path) in checkpoints.into_iter().skip(keep.max(1)) {
         storage.remove(&path).map_err(LogError::io("remove", &path))?;
         hit(Failpoint::PruneRemoved);
         removed += 1;
     }
     for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
-        if name.ends_with(".ckpt.part") {
+        let covers = name.strip_suffix(".ckpt.part").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        if covers.is_some_and(|covers| newest.is_some_and(|newest| Lsn(covers) <= newest)) {
             let path = dir.join(name);
             storage.remove(&path).map_err(LogError::io("remove", &path))?;
         }
@@ -96,6 +100,17 @@ pub fn prune_checkpoints(storage: &dyn Storage, dir: &Path, keep: usize) -> Resu
     Ok(removed)
 }
 
+/// Removes what interrupted checkpoints left. Not while one is being written.
+pub fn remove_unfinished(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
+    for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
+        if name.ends_with(".ckpt.part") {
+            let path = dir.join(name);
+            storage.remove(&path).map_err(LogError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn block_crc(header_crc: u32, block: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header_crc.to_le_bytes());
@@ -104,7 +119,7 @@ fn block_crc(header_crc: u32, block: &[u8]) -> u32 {
 }
 
 /// Writes one checkpoint, in a stream. Nothing counts before [`CheckpointWriter::finish`]; dropped before that, it leaves a
-/// temporary file that the next prune removes.
+/// temporary file that a later checkpoint's prune removes, or [`remove_unfinished`].
 #[derive(Debug)]
 pub struct CheckpointWriter {
     storage: Arc<dyn Storage>,
