@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use in_mem_model::Version;
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{DirLock, LogError, Manifest};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,7 @@ impl Engine {
             .enumerate()
             .map(|(shard, handle)| Held::begin(handle, shard))
             .collect::<Result<_, _>>()?;
+        hit(Failpoint::BackupHeld);
         let manifest = based_on_checkpoints(Manifest {
             shard_count: u16::try_from(held.len()).unwrap_or(u16::MAX),
             routing_hash: ROUTING_NAME.to_owned(),
@@ -67,12 +69,15 @@ impl Engine {
         for held in held {
             held.write(self.checkpointer.stopping(), &mut |run, item| image.push(run, item))?;
         }
+        hit(Failpoint::BackupWritten);
         let entries = image.entries;
         let bytes = image.finish().map_err(io)?;
+        hit(Failpoint::BackupImage);
         if self.checkpointer.stopping().load(Ordering::Relaxed) {
             return Err(Error::Closed);
         }
         manifest.write(&**storage, to).map_err(io)?;
+        hit(Failpoint::BackupDone);
         let versions = moments.into_iter().map(|(version, _)| version).collect();
         Ok(BackupReport { path: to.to_owned(), versions, entries, bytes })
     }

@@ -13,7 +13,8 @@ use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
 use in_mem_shard::core::command::Page;
 use in_mem_shard::core::{BeginError, CheckpointEntry, CheckpointMoment, RunMark};
 use in_mem_shard::index::{Cursor, OwnedRow, Pin};
-use in_mem_wal::checkpoint::prune_checkpoints;
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{CheckpointInfo, CheckpointWriter, Disposal, LogError, Storage};
 use serde::{Deserialize, Serialize};
 
@@ -381,14 +382,18 @@ impl Checkpointer {
         {
             return Err(failed(format!("the log is not on the disk through record {covers}")));
         }
+        hit(Failpoint::CheckpointLogSynced);
         let bytes = writer.bytes();
         if cfg!(inmem_mutant = "engine_prune_first") {
-            prune_checkpoints(&*self.storage, dir, 0).map_err(log)?;
+            for (_, path) in list_checkpoints(&*self.storage, dir).map_err(log)? {
+                let _ = self.storage.remove(&path);
+            }
         }
         writer.finish().map_err(log)?;
         let segments_released = self.let_go(shard, dir, covers).map_err(|error| {
             failed(format!("it is written, but the log before it could not be let go: {error}"))
         })?;
+        hit(Failpoint::CheckpointDone);
         Ok(CheckpointStats { version, at: timestamp, entries, bytes, segments_released })
     }
 

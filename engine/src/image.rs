@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::limits::MIN_SEGMENT_BYTES;
 use in_mem_wal::{CheckpointInfo, CheckpointWriter, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
 
@@ -71,6 +72,7 @@ impl ImageWriter {
             let (log, _) =
                 ShardLog::recover(self.storage.clone(), dir, config, self.seed, None, &mut |_| Ok(()))?;
             log.close()?;
+            hit(Failpoint::ImageShard);
         }
         Ok(bytes)
     }

@@ -40,8 +40,12 @@ enum Program {
     },
     /// A process killed again and again.
     Crash {
-        #[arg(long, default_value_t = 1_000)]
+        /// Processes killed at random moments.
+        #[arg(long, default_value_t = 600)]
         kills: u32,
+        /// Kills at each named point in each mode; 0: one of each point.
+        #[arg(long, default_value_t = 3)]
+        each: u32,
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -50,7 +54,20 @@ enum Program {
     Child {
         path: std::path::PathBuf,
         #[arg(long)]
-        strict: bool,
+        mode: kill::Mode,
+        #[arg(long)]
+        story: kill::Story,
+        #[arg(long)]
+        history: bool,
+        /// Tell how often it came to each named point.
+        #[arg(long)]
+        count: bool,
+        /// Kill itself at this point.
+        #[arg(long, requires = "nth")]
+        at: Option<String>,
+        /// When it is there for the so-many-th time.
+        #[arg(long)]
+        nth: Option<u32>,
     },
     /// Every operation of a scripted workload fails in turn.
     Faults {
@@ -67,11 +84,22 @@ fn main() -> ExitCode {
         }
         Program::Corrupt { stride } => corrupt::run(stride.max(1)),
         Program::Fuzz { inputs, seed } => fuzz::run(inputs, seed),
-        Program::Crash { kills, seed } => kill::run(kills, seed),
-        Program::Child { path, strict } => {
-            let Err(error) = kill::child(&path, strict);
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+        Program::Crash { kills, each, seed } => kill::run(kills, each, seed),
+        Program::Child { path, mode, story, history, count, at, nth } => {
+            let point = at.as_deref().and_then(kill::point);
+            let doom = match (point, nth) {
+                (Some(point), Some(nth)) => kill::Doom::At(point, nth),
+                _ if count => kill::Doom::Count,
+                _ => kill::Doom::None,
+            };
+            let scene = kill::Scene { path, mode, history, story };
+            return match kill::child(&scene, doom) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
         }
         Program::Faults { stride } => faults::run(stride.max(1)),
     };

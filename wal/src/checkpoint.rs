@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::{CHECKPOINT_BLOCK_BYTES, MAX_CHECKPOINT_ENTRY_BYTES};
 use crate::lsn::Lsn;
 use crate::segment::FORMAT_VERSION;
@@ -73,24 +74,41 @@ pub fn list_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Vec<(Lsn, P
     Ok(all)
 }
 
-/// Removes all but the `keep` newest checkpoints and what interrupted ones left. At least one is always kept. Not while one is being
-/// written.
+/// Removes all but the `keep` newest checkpoints, and unfinished files that would cover no more than the newest one. At
+/// least one is always kept, and so is a file that would cover more: somebody may be writing it. Gives the checkpoints
+/// removed.
 pub fn prune_checkpoints(storage: &dyn Storage, dir: &Path, keep: usize) -> Result<u64, LogError> {
     let mut removed = 0;
-    for (_, path) in list_checkpoints(storage, dir)?.into_iter().skip(keep.max(1)) {
+    let checkpoints = list_checkpoints(storage, dir)?;
+    let newest = checkpoints.first().map(|(covers, _)| *covers);
+    for (_, path) in checkpoints.into_iter().skip(keep.max(1)) {
         storage.remove(&path).map_err(LogError::io("remove", &path))?;
+        hit(Failpoint::PruneRemoved);
         removed += 1;
     }
     for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
-        if name.ends_with(".ckpt.part") {
+        let covers = name.strip_suffix(".ckpt.part").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        if covers.is_some_and(|covers| newest.is_some_and(|newest| Lsn(covers) <= newest)) {
             let path = dir.join(name);
             storage.remove(&path).map_err(LogError::io("remove", &path))?;
         }
     }
     if removed > 0 {
         storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
+        hit(Failpoint::Pruned);
     }
     Ok(removed)
+}
+
+/// Removes what interrupted checkpoints left. Not while one is being written.
+pub fn remove_unfinished(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
+    for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
+        if name.ends_with(".ckpt.part") {
+            let path = dir.join(name);
+            storage.remove(&path).map_err(LogError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn block_crc(header_crc: u32, block: &[u8]) -> u32 {
@@ -101,7 +119,7 @@ fn block_crc(header_crc: u32, block: &[u8]) -> u32 {
 }
 
 /// Writes one checkpoint, in a stream. Nothing counts before [`CheckpointWriter::finish`]; dropped before that, it leaves a
-/// temporary file that the next prune removes.
+/// temporary file that a later checkpoint's prune removes, or [`remove_unfinished`].
 #[derive(Debug)]
 pub struct CheckpointWriter {
     storage: Arc<dyn Storage>,
@@ -126,6 +144,7 @@ impl CheckpointWriter {
         let file = storage.open(&part, OpenMode::Truncate).map_err(LogError::room("create", &part))?;
         let header = info.encode();
         file.write_at(0, &header).map_err(LogError::room("write", &part))?;
+        hit(Failpoint::CheckpointCreated);
         Ok(CheckpointWriter {
             storage,
             dir: dir.to_path_buf(),
@@ -168,6 +187,7 @@ impl CheckpointWriter {
         let crc = block_crc(self.header_crc, &self.block);
         self.block[0..4].copy_from_slice(&crc.to_le_bytes());
         self.file.write_at(self.at, &self.block).map_err(LogError::room("write", &self.part))?;
+        hit(Failpoint::CheckpointBlock);
         self.digest.update(&crc.to_le_bytes());
         self.at += self.block.len() as u64;
         self.blocks += 1;
@@ -192,13 +212,17 @@ impl CheckpointWriter {
         self.block.extend_from_slice(&self.at.to_le_bytes());
         self.block.extend_from_slice(&digest.to_le_bytes());
         self.flush(FOOTER)?;
+        hit(Failpoint::CheckpointWritten);
         if !cfg!(inmem_mutant = "wal_checkpoint_without_sync") {
             self.file.sync_data().map_err(LogError::room("sync", &self.part))?;
         }
+        hit(Failpoint::CheckpointSynced);
         self.storage.rename(&self.part, &self.path).map_err(LogError::io("rename to", &self.path))?;
+        hit(Failpoint::CheckpointRenamed);
         if !cfg!(inmem_mutant = "wal_checkpoint_without_dir_sync") {
             self.storage.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))?;
         }
+        hit(Failpoint::CheckpointNamed);
         Ok(self.path)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MAX_PAYLOAD_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::lsn::Lsn;
 use crate::record::{Entry, HEADER_BYTES, Header, Part, checksum, flags, kind, record_bytes};
@@ -200,7 +201,10 @@ impl ShardLog {
         if record_bytes(entry.payload.len()) as u64 + self.offset > self.limit {
             return self.append_slow(entry);
         }
-        Ok(self.put(Part::Whole, &entry, &[]))
+        hit(Failpoint::Append);
+        let lsn = self.put(Part::Whole, &entry, &[]);
+        hit(Failpoint::Appended);
+        Ok(lsn)
     }
 
     #[cold]
@@ -250,6 +254,7 @@ impl ShardLog {
                 (true, true) => Part::Commit,
             };
             let lsn = self.put(part, &Entry { payload: chunk, ..entry }, prefix);
+            hit(Failpoint::Split);
             prefix = &[];
             rest = after;
             if part == Part::Commit {
@@ -292,6 +297,7 @@ impl ShardLog {
             |kind| Entry { kind, skippable: false, run: [0; 16], version: 0, timestamp: 0, payload: &[] };
         let next = spare.header.number.to_le_bytes();
         self.put(Part::Whole, &Entry { payload: &next, ..own(kind::SEAL) }, &[]);
+        hit(Failpoint::RollSealed);
         let end = self.offset;
         self.owe_active();
         let left = std::mem::replace(
@@ -303,6 +309,7 @@ impl ShardLog {
         self.unsynced_from = SEGMENT_HEADER_BYTES;
         self.limit = spare.header.bytes - SEAL_BYTES;
         self.put_start(left.header.number, end);
+        hit(Failpoint::RollStarted);
         self.sealed.push_back(SealedSegment {
             number: left.header.number,
             path: left.path.to_path_buf(),
@@ -539,6 +546,7 @@ impl ShardLog {
         }
         // Without room for the footer the log is as durable as with it; it only lacks a witness.
         if self.put_witness(kind::CLOSE).is_ok() {
+            hit(Failpoint::CloseFooter);
             self.sync()?;
         }
         Ok(())

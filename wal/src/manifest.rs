@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::segment::FORMAT_VERSION;
 use crate::storage::{OpenMode, Storage, read_all, write_atomically};
@@ -75,7 +76,10 @@ impl Manifest {
     /// Replaces the manifest of `dir`, durably: a crash leaves the old or the new one.
     pub fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
         let path = dir.join(MANIFEST_NAME);
-        write_atomically(storage, &path, &self.encode()?).map_err(LogError::room("write", &path))
+        hit(Failpoint::ManifestBegin);
+        write_atomically(storage, &path, &self.encode()?).map_err(LogError::room("write", &path))?;
+        hit(Failpoint::ManifestWritten);
+        Ok(())
     }
 
     /// Reads the manifest of `dir`; `None` if there is none.

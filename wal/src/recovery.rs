@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::end_of_log::{EndCase, Verdict};
 use crate::error::{ApplyError, LogError};
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::PREFAULT_MAX_BYTES;
 use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
 use crate::lsn::Lsn;
@@ -91,19 +92,23 @@ impl ShardLog {
             return Err(LogError::Missing { dir: dir.to_path_buf() });
         }
         let walked = walk(segments, config.shard, from, apply)?;
+        hit(Failpoint::RecoverRead);
         // Only now, when the log is known to be openable, is anything changed.
         let repair = Repair { storage: &*storage, dir, config: &config, seed };
         repair.remove_leftovers()?;
+        hit(Failpoint::RecoverLeftovers);
         let (resume, report, declare) = repair.run(walked)?;
         let mut log = ShardLog::resume(storage, dir, config, seed, resume);
         if let Some((segment, end)) = declare {
             log.put_start(segment, end);
+            hit(Failpoint::RecoverDeclared);
         }
         if report.discarded_incomplete {
             log.room_for_own(0)?;
             log.put_own(kind::ABORT, &[]);
         }
         log.sync()?;
+        hit(Failpoint::RecoverDone);
         Ok((log, report))
     }
 }
@@ -169,9 +174,11 @@ impl Repair<'_> {
             return Ok((resume, report, Some((0, 0))));
         };
         self.harden(&w)?;
+        hit(Failpoint::RecoverHardened);
         let here = w.segments[last.index].number;
         if w.case.verdict() == Verdict::Torn && !cfg!(inmem_mutant = "wal_write_over_torn_tail") {
             report.torn = Some(self.cut(&mut w, last)?);
+            hit(Failpoint::RecoverCut);
             let sealed = sealed(&w, &w.chain);
             let resume = self.fresh(&w, newest + 1, sealed)?;
             return Ok((resume, report, Some((here, last.end))));
@@ -259,6 +266,7 @@ impl Repair<'_> {
         let copy = tail_copy(self.dir, segment.number, last.end);
         write_atomically(self.storage, &copy, &tail[..used])
             .map_err(LogError::room("copy the torn tail to", &copy))?;
+        hit(Failpoint::RecoverTailCopied);
         let mut torn = TornTail {
             file: segment.path.to_path_buf(),
             offset: last.end,
@@ -273,9 +281,11 @@ impl Repair<'_> {
             later.load(&mut buf)?;
             if is_zero(&buf[SEGMENT_HEADER_BYTES as usize..]) {
                 self.storage.remove(&later.path).map_err(LogError::io("remove", &later.path))?;
+                hit(Failpoint::RecoverLaterRemoved);
             } else {
                 let aside = later.path.with_added_extension("torn");
                 self.storage.rename(&later.path, &aside).map_err(LogError::io("set aside", &later.path))?;
+                hit(Failpoint::RecoverLaterAside);
                 torn.set_aside.push(aside);
             }
             self.storage.sync_dir(self.dir).map_err(LogError::io("sync the directory", self.dir))?;

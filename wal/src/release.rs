@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::MAX_RECYCLED_SEGMENTS;
 use crate::segment::{index_name, segment_name};
 use crate::storage::Storage;
@@ -55,10 +56,13 @@ impl ReleaseJob {
                     if has_index {
                         let to = archive.join(index_name(number));
                         storage.rename(&index, &to).map_err(LogError::io("archive", &index))?;
+                        hit(Failpoint::ArchiveIndex);
                     }
                     let to = archive.join(segment_name(number));
                     storage.rename(&path, &to).map_err(LogError::io("archive", &path))?;
+                    hit(Failpoint::ArchiveRenamed);
                     sync(archive)?;
+                    hit(Failpoint::ArchiveSynced);
                 }
                 Disposal::Recycle => {
                     if has_index {
@@ -67,13 +71,16 @@ impl ReleaseJob {
                     if self.recycled + released.recyclable.len() < MAX_RECYCLED_SEGMENTS {
                         let to = self.dir.join(format!("{number:016x}.old.tmp"));
                         storage.rename(&path, &to).map_err(LogError::io("set aside", &path))?;
+                        hit(Failpoint::RecycleAside);
                         released.recyclable.push(to);
                     } else {
                         storage.remove(&path).map_err(LogError::io("remove", &path))?;
+                        hit(Failpoint::ReleaseRemoved);
                     }
                 }
             }
             sync(&self.dir)?;
+            hit(Failpoint::Released);
             released.segments += 1;
         }
         Ok(released)

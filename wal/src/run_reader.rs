@@ -3,12 +3,14 @@
 //! Sealed segments are read by their index, several neighbouring records with one read; the segment that is being
 //! written, and what follows it meanwhile, is followed record by record up to the version asked for.
 
+use std::path::{Path, PathBuf};
+
 use crate::error::{ApplyError, LogError};
 use crate::history::HistoryReader;
 use crate::index::SegmentIndex;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
 use crate::scan::{Expect, expected, intact};
-use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES};
+use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, segment_name};
 use crate::storage::read_exact_at;
 
 /// Records that are no further apart than this are read together, in bytes.
@@ -20,6 +22,9 @@ const WINDOW_BYTES: u64 = 256 * 1024;
 /// Bytes read behind the last neighbour's start: most records end within.
 const LAST_RECORD_BYTES: u64 = 512;
 
+/// Most times that the segments are listed because one that was listed is gone.
+const MAX_LISTINGS: u32 = 100;
+
 /// What there was to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -29,6 +34,14 @@ pub struct Extent {
     pub last_version: u64,
     /// Transactions handed out.
     pub transactions: u64,
+}
+
+fn is_gone(error: &LogError) -> bool {
+    match error {
+        LogError::Missing { .. } => true,
+        LogError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 impl HistoryReader {
@@ -44,23 +57,17 @@ impl HistoryReader {
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
     ) -> Result<Extent, LogError> {
         let mut extent = Extent::default();
-        // What is not begun yet is a spare: it has no start record.
-        let mut begun = Vec::new();
-        for (number, path) in self.segments()? {
-            if let Some(first_lsn) = self.first_lsn(number)? {
-                begun.push((number, path, first_lsn));
-            }
-        }
+        let begun = self.begun()?;
         let Some((active, ..)) = begun.last().cloned() else { return Ok(extent) };
-        extent.first_lsn = begun[0].2;
-        for (number, path, _) in &begun[..begun.len() - 1] {
+        extent.first_lsn = begun[0].1;
+        for (number, _) in &begun[..begun.len() - 1] {
             let storage = self.storage();
-            let index = SegmentIndex::open_or_build(&*storage, path)?;
+            let (path, index) = self.index(*number)?;
             let mut offsets = Vec::new();
             for run in runs {
                 match index.offsets(run) {
                     Err(LogError::Damaged { .. }) => {
-                        offsets.extend(SegmentIndex::build(&*storage, path)?.offsets(run)?);
+                        offsets.extend(SegmentIndex::build(&*storage, &path)?.offsets(run)?);
                     }
                     other => offsets.extend(other?),
                 }
@@ -75,6 +82,47 @@ impl HistoryReader {
         }
         self.follow(active, runs, through, &mut extent, apply)?;
         Ok(extent)
+    }
+
+    /// The segments that were begun and their first records, oldest first; all of them are open from here on. What is not
+    /// begun yet is a spare: it has no start record.
+    ///
+    /// The log goes on meanwhile: a spare that is used for another segment, or a segment that a checkpoint lets go, may be
+    /// listed and then be gone. What is there then is listed again, from the beginning: a gap must not go unseen.
+    fn begun(&mut self) -> Result<Vec<(u64, u64)>, LogError> {
+        let mut listings = 0;
+        'listing: loop {
+            let mut begun = Vec::new();
+            listings += 1;
+            for (number, _) in self.segments()? {
+                match self.first_lsn(number) {
+                    Ok(Some(first_lsn)) => begun.push((number, first_lsn)),
+                    Ok(None) => {}
+                    Err(error) if is_gone(&error) && listings < MAX_LISTINGS => {
+                        self.forget();
+                        continue 'listing;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(begun);
+        }
+    }
+
+    /// A segment's index by run, wherever the segment is by now: it may be archived while it is read.
+    fn index(&self, number: u64) -> Result<(PathBuf, SegmentIndex), LogError> {
+        let storage = self.storage();
+        let mut gone = None;
+        for dir in self.dirs() {
+            let path = dir.join(segment_name(number));
+            match SegmentIndex::open_or_build(&*storage, &path) {
+                Ok(index) => return Ok((path, index)),
+                Err(error) if is_gone(&error) => gone = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let dir = self.dirs().next().map_or(PathBuf::new(), Path::to_path_buf);
+        Err(gone.unwrap_or(LogError::Missing { dir }))
     }
 
     /// The number of a segment's first record; `None` where it was not begun.
@@ -251,7 +299,15 @@ impl HistoryReader {
             let later = self.segments()?;
             let mut next = None;
             for (candidate, _) in later.into_iter().filter(|(n, _)| *n > number) {
-                if sealed_by.is_none_or(|by: u64| by == candidate) && self.first_lsn(candidate)?.is_some() {
+                if sealed_by.is_some_and(|by: u64| by != candidate) {
+                    continue;
+                }
+                let first_lsn = match self.first_lsn(candidate) {
+                    // A spare that is used for another segment.
+                    Err(error) if sealed_by.is_none() && is_gone(&error) => None,
+                    other => other?,
+                };
+                if first_lsn.is_some() {
                     next = Some(candidate);
                     break;
                 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::ZERO_CHUNK_BYTES;
 use crate::record::record_bytes;
 use crate::storage::{File, OpenMode, Storage};
@@ -141,10 +142,12 @@ pub(crate) fn prepare(
                 storage.rename(old, &tmp).map_err(LogError::io("rename the recycled segment to", &tmp))?;
                 // Before its header goes: after a crash a zeroed file under a segment's name would look like damage.
                 storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
+                hit(Failpoint::SpareRecycled);
                 storage.open(&tmp, OpenMode::ReadWrite).map_err(LogError::io("open", &tmp))?
             }
             None => storage.open(&tmp, OpenMode::Truncate).map_err(LogError::room("create", &tmp))?,
         };
+        hit(Failpoint::SpareCreated);
         if file.len().map_err(LogError::io("measure", &tmp))? > header.bytes {
             file.set_len(header.bytes).map_err(LogError::io("cut", &tmp))?;
         }
@@ -155,12 +158,17 @@ pub(crate) fn prepare(
             file.write_at(at, &zeroes[..n as usize]).map_err(LogError::room("zero", &tmp))?;
             at += n;
         }
+        hit(Failpoint::SpareZeroed);
         file.write_at(0, &header.encode()).map_err(LogError::room("write the header of", &tmp))?;
+        hit(Failpoint::SpareHeaded);
         file.sync_data().map_err(LogError::room("sync", &tmp))?;
+        hit(Failpoint::SpareSynced);
         storage.rename(&tmp, &path).map_err(LogError::room("rename a new segment to", &path))?;
+        hit(Failpoint::SpareRenamed);
         if !cfg!(inmem_mutant = "wal_skip_dir_sync") {
             storage.sync_dir(dir).map_err(LogError::room("sync the directory", dir))?;
         }
+        hit(Failpoint::SpareReady);
         Ok(file)
     })();
     match made {

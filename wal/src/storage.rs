@@ -8,6 +8,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::failpoint::{Failpoint, hit};
+
 mod disk;
 mod mapped;
 pub mod sim;
@@ -126,13 +128,18 @@ pub(crate) fn write_atomically(storage: &dyn Storage, path: &Path, bytes: &[u8])
     let tmp = path.with_added_extension("tmp");
     let file = storage.open(&tmp, OpenMode::Truncate)?;
     file.write_at(0, bytes)?;
+    hit(Failpoint::ReplaceWritten);
     if !cfg!(inmem_mutant = "wal_file_without_sync") {
         file.sync_data()?;
     }
+    hit(Failpoint::ReplaceSynced);
     drop(file);
     storage.rename(&tmp, path)?;
+    hit(Failpoint::ReplaceRenamed);
     if cfg!(inmem_mutant = "wal_rename_without_dir_sync") {
         return Ok(());
     }
-    storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    storage.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+    hit(Failpoint::Replaced);
+    Ok(())
 }

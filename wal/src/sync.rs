@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::LogError;
+use crate::failpoint::{Failpoint, hit};
 use crate::limits::{PREFAULT_MAX_BYTES, PREFAULT_MIN_BYTES};
 use crate::lsn::Lsn;
 use crate::storage::File;
@@ -66,6 +67,7 @@ impl SyncJob {
     }
 
     fn attempt(&self) -> Result<(), Failure> {
+        hit(Failpoint::SyncBegin);
         // Oldest segment first, so that what is durable is a prefix as often as it can be.
         for write in &self.writes {
             let range = &write.range;
@@ -74,10 +76,14 @@ impl SyncJob {
             } else if write.bytes.is_empty() {
                 write.file.sync_range(range.start, range.end - range.start)
             } else {
-                write.file.write_at(range.start, &write.bytes).and_then(|()| write.file.sync_data())
+                write.file.write_at(range.start, &write.bytes).and_then(|()| {
+                    hit(Failpoint::SyncWritten);
+                    write.file.sync_data()
+                })
             };
             done.map_err(|source| Failure { path: write.path.clone(), source: Arc::new(source) })?;
         }
+        hit(Failpoint::SyncEnd);
         // The sync made the pages it wrote, and the one that is half full, fault again at the next store. Take those
         // faults here, for about as much as will be appended until the next sync.
         if let Some(write) = self.writes.last().filter(|w| w.bytes.is_empty()) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::payload;
-use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::{CheckpointInfo, CheckpointReader, CheckpointWriter, LogError, Lsn, SimDisk, Storage};
 
 fn dir() -> PathBuf {
@@ -99,8 +99,27 @@ fn a_crash_while_writing_leaves_the_earlier_one() {
             assert_eq!(listed[0], (Lsn(8), second));
         }
         prune_checkpoints(&image, &dir(), 1).expect("pruned");
+        remove_unfinished(&image, &dir()).expect("removed");
         assert_eq!(image.files().len(), 1);
     }
+}
+
+#[test]
+fn pruning_leaves_what_is_being_written() {
+    let disk = SimDisk::new(1);
+    for covers in [4, 9] {
+        write(&disk, covers, &entries()).expect("written");
+    }
+    // One that was interrupted before the newest, and one that is on its way.
+    drop(CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(7)).expect("begun"));
+    let mut writer = CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(12)).expect("begun");
+    for keep in [0, 1] {
+        assert_eq!(prune_checkpoints(&disk, &dir(), keep).expect("pruned"), u64::from(keep == 0));
+        assert_eq!(disk.files().len(), 2, "{:?}", disk.files());
+    }
+    entries().iter().for_each(|entry| writer.push(entry).expect("written"));
+    let path = writer.finish().expect("written");
+    assert_eq!(read(&disk, &path).expect("sound"), entries());
 }
 
 #[test]

@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::*;
-use in_mem_wal::{Disposal, HistoryReader, LogError, Mode, SegmentIndex, SimDisk};
+use in_mem_wal::{Disposal, File, HistoryReader, LogError, Mode, OpenMode, SegmentIndex, SimDisk, Storage};
 
 fn filled(disk: &SimDisk, mode: Mode, count: u64) -> in_mem_wal::ShardLog {
     let (mut log, _, _) = recover(disk, mode).expect("opened");
@@ -114,4 +115,98 @@ fn damage_in_the_segment_is_an_error_and_never_another_value() {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+/// A disk on which something happens between two looks at a directory: after it was listed for the first time.
+#[derive(Debug)]
+struct Meanwhile {
+    disk: SimDisk,
+    then: std::sync::Mutex<Option<Vec<Change>>>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Gone(PathBuf),
+    Moved(PathBuf, PathBuf),
+}
+
+impl Storage for Meanwhile {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names = self.disk.read_dir(path)?;
+        for change in self.then.lock().expect("no panic").take().into_iter().flatten() {
+            match change {
+                Change::Gone(path) => self.disk.take(&path),
+                Change::Moved(from, to) => {
+                    self.disk.put(&to, self.disk.contents(&from).expect("is there"));
+                    self.disk.take(&from);
+                }
+            }
+        }
+        Ok(names)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.disk.open(path, mode)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(path)
+    }
+}
+
+/// Found by the program that kills processes: a replay failed with "there is no log" where a spare segment was used again,
+/// or a segment archived, between the list of segments and the look at them.
+#[test]
+fn a_segment_that_goes_while_a_run_is_read_is_looked_for_again() {
+    let disk = SimDisk::new(1);
+    let mut log = filled(&disk, Mode::Buffered, 60);
+    let spare = log.spare_job().expect("wanted").run().expect("made");
+    let names = || disk.files().into_iter().filter(|p| p.extension().is_some_and(|e| e == "wal"));
+    let (oldest, newest) = (names().next().expect("one"), names().next_back().expect("one"));
+    log.add_spare(spare);
+    let archive = PathBuf::from("/db/archive");
+    let archived = archive.join(oldest.file_name().expect("a name"));
+    let before = disk.kill();
+    for changes in [
+        vec![Change::Gone(newest.clone())],
+        vec![Change::Moved(oldest.clone(), archived.clone())],
+        vec![Change::Gone(newest), Change::Moved(oldest, archived)],
+    ] {
+        let disk = before.kill();
+        let storage = Meanwhile { disk, then: std::sync::Mutex::new(Some(changes)) };
+        storage.create_dir_all(&archive).expect("made");
+        let mut reader = HistoryReader::new(Arc::new(storage), vec![dir(), archive.clone()]);
+        let mut got = Vec::new();
+        let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |r| {
+            got.push((r.version, r.payload.to_vec()));
+            Ok(())
+        });
+        assert_eq!(extent.expect("readable").first_lsn, 1);
+        assert_eq!(got, expected(3, 60));
+    }
+}
+
+/// What a checkpoint lets go without an archive is missing at the front, where it shows; never in the middle.
+#[test]
+fn segments_let_go_while_a_run_is_read_leave_no_gap() {
+    let disk = SimDisk::new(1);
+    let mut log = filled(&disk, Mode::Buffered, 60);
+    let sealed: Vec<_> = log.sealed_segments().cloned().collect();
+    let job = log.release_before(sealed[1].last_lsn.next(), Disposal::Recycle).expect("some");
+    drop(job);
+    let gone = sealed[..2].iter().map(|segment| Change::Gone(segment.path.clone())).collect();
+    let storage = Meanwhile { disk, then: std::sync::Mutex::new(Some(gone)) };
+    let mut reader = HistoryReader::new(Arc::new(storage), vec![dir()]);
+    let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(())).expect("readable");
+    assert_eq!(extent.first_lsn, sealed[2].first_lsn.0);
 }

@@ -49,9 +49,12 @@ pub(crate) struct Sim {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Crash {
-    /// Processes to kill.
-    #[arg(long, default_value_t = 1_000)]
+    /// Processes to kill at random moments.
+    #[arg(long, default_value_t = 600)]
     kills: u32,
+    /// Processes to kill at each named point, in each mode that comes there.
+    #[arg(long, default_value_t = 3)]
+    each: u32,
     /// The seed of the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -138,7 +141,14 @@ pub(crate) fn sim(arguments: &Sim, report: &mut Report) -> Result<(), Error> {
 
 pub(crate) fn crash(arguments: &Crash, report: &mut Report) -> Result<(), Error> {
     let kills = if arguments.smoke { SMOKE_KILLS } else { arguments.kills };
-    program(&["crash".to_owned(), format!("--kills={kills}"), format!("--seed={}", arguments.seed)], report)
+    let each = if arguments.smoke { 0 } else { arguments.each };
+    let arguments = [
+        "crash".to_owned(),
+        format!("--kills={kills}"),
+        format!("--each={each}"),
+        format!("--seed={}", arguments.seed),
+    ];
+    program_with(&["--features=failpoints"], &arguments, report)
 }
 
 pub(crate) fn corrupt(arguments: &Corrupt, report: &mut Report) -> Result<(), Error> {
@@ -153,8 +163,13 @@ pub(crate) fn fuzz(arguments: &Fuzz, report: &mut Report) -> Result<(), Error> {
 
 /// Builds and runs a program; its lines go into the report.
 fn program(arguments: &[String], report: &mut Report) -> Result<(), Error> {
-    let mut command = shell::cargo(&["run", "--quiet", "--release", "--package", PACKAGE, "--"]);
-    let outcome = shell::run(command.args(arguments))?;
+    program_with(&[], arguments, report)
+}
+
+/// [`program`], built with more options.
+fn program_with(options: &[&str], arguments: &[String], report: &mut Report) -> Result<(), Error> {
+    let mut command = shell::cargo(&["run", "--quiet", "--release", "--package", PACKAGE]);
+    let outcome = shell::run(command.args(options).arg("--").args(arguments))?;
     let mut figures = 0;
     for line in outcome.output.lines() {
         match serde_json::from_str::<Finding>(line) {

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::manifest::MANIFEST_NAME;
 use in_mem_wal::{DirLock, LogError, Manifest, Storage, checkpoint};
 
@@ -206,6 +207,7 @@ fn remove_tree(storage: &dyn Storage, path: &Path, on_file_system: bool) -> Resu
             remove_tree(storage, &inner, on_file_system)?;
         } else {
             storage.remove(&inner).map_err(io("remove", &inner))?;
+            hit(Failpoint::ReshardRemoving);
         }
     }
     storage.sync_dir(path).map_err(io("sync the directory", path))?;

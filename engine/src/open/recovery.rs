@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_shard::core::{Log, ReplayError, ShardCore};
-use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
+use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
+use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
 
 use super::directory::{Directory, has_base_checkpoint};
@@ -165,6 +166,7 @@ fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
         let mut recovered = with_log(place, core, Some(info))?;
         if note.is_none() {
             // What an interrupted checkpoint left, and the one before this.
+            remove_unfinished(storage, &place.dir)?;
             prune_checkpoints(storage, &place.dir, 1)?;
         }
         recovered.notes.extend(note);
@@ -248,6 +250,7 @@ fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInf
         }
     }
     core.loaded(Version(info.version), Timestamp(info.timestamp));
+    hit(Failpoint::RecoverLoaded);
     Ok((core, info))
 }
 

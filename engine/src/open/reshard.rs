@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use in_mem_model::{KeyBytes, Timestamp, Version};
 use in_mem_shard::core::{RunMark, ShardCore};
 use in_mem_wal::Storage;
+use in_mem_wal::failpoint::{Failpoint, hit};
 
 use super::directory::Directory;
 use super::recovery::{Recovered, recover_generation};
@@ -29,6 +30,7 @@ pub(super) fn reshard(
     config: &Config,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Recovered>, OpenError> {
+    hit(Failpoint::ReshardBegin);
     let before = old.len();
     // Versions are counted by shard: to grow further for every run, each new shard goes on from the highest.
     let version = old.iter().map(|shard| shard.core.version()).max().unwrap_or_default();
@@ -44,12 +46,17 @@ pub(super) fn reshard(
     if cfg!(inmem_mutant = "engine_manifest_before_shards") {
         manifest.write(&**storage, &directory.path)?;
     }
+    hit(Failpoint::ReshardWritten);
     image.finish()?;
+    hit(Failpoint::ReshardImage);
     // Read back before it counts.
     let recovered = recover_generation(directory, &manifest, storage, config)?;
+    hit(Failpoint::ReshardReadBack);
     directory.manifest = manifest;
     directory.write_manifest(&**storage)?;
+    hit(Failpoint::ReshardNamed);
     directory.remove_other_generations(&**storage)?;
+    hit(Failpoint::ReshardDone);
     notes.push(format!("re-routed {runs} runs from {before} shards to {shards}"));
     Ok(recovered)
 }
