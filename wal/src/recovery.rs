@@ -144,6 +144,7 @@ impl Repair<'_> {
             number,
             salt: salt(self.seed, self.config.shard, number),
             bytes: self.config.segment_bytes,
+            rewritten: None,
         }
     }
 
