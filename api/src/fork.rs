@@ -82,8 +82,9 @@ impl Database {
         self.run(id)
     }
 
-    /// Takes away the ended runs that a policy does not keep; with `dry_run`, only says which, and how many bytes they hold. Their
-    /// commits stay in the log and its archive.
+    /// Erases the ended runs that a policy does not keep, or only their past; with `dry_run`, only says which, and how many bytes they
+    /// hold, in memory and in the log. What a fork holds of a run stays, with the past that it goes on from. One that is
+    /// interrupted is finished by the next opening. Costs a checkpoint of the shards concerned and a read of their archives.
     ///
     /// # Errors
     /// [`crate::Error`]; the runs before the one that failed are gone.

@@ -432,6 +432,9 @@ pub struct PruneArgs {
     /// Only this agent's runs.
     #[arg(long)]
     pub agent: Option<String>,
+    /// Erase only the past of the runs, and leave them as they are.
+    #[arg(long)]
+    pub history_only: bool,
 }
 
 /// A length of time in microseconds.

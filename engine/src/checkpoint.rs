@@ -341,6 +341,38 @@ impl Checkpointer {
         outcome.map(|()| written)
     }
 
+    /// Seals a shard's log and writes a checkpoint over all that was appended until now, so that none of it is left in the
+    /// shard's own directory. No other checkpoint is written while the guard is held.
+    pub(crate) fn retire_log(&self, shard: usize) -> Result<MutexGuard<'_, ()>, Error> {
+        let one = self.hold_off();
+        let failed = |reason: String| Error::Checkpoint { shard, reason };
+        let (handle, dir) = (&self.shards[shard], &self.dirs[shard]);
+        let goes_on = handle
+            .maintain(|core| core.log_mut().wal_mut().map_or(Ok(0), in_mem_wal::ShardLog::seal_active))?
+            .map_err(|error| failed(error.to_string()))?;
+        handle.turn.sync().map_err(|error| crate::engine::call_error(error, None))?;
+        let stats = self.write(shard, dir)?;
+        if let Some(books) = self.books.lock().unwrap_or_else(PoisonError::into_inner).get_mut(shard) {
+            *books = Books { last: Some(stats), error: None };
+        }
+        let (left, recyclable) = handle.maintain(move |core| {
+            core.log_mut().wal_mut().map_or((false, Vec::new()), |log| {
+                let left = log.sealed_segments().any(|sealed| sealed.number < goes_on);
+                (left, log.take_recyclable())
+            })
+        })?;
+        for path in &recyclable {
+            self.storage
+                .remove(path)
+                .map_err(|source| failed(format!("remove {}: {source}", path.display())))?;
+        }
+        self.storage.sync_dir(dir).map_err(|source| failed(format!("sync {}: {source}", dir.display())))?;
+        if left {
+            return Err(failed("the log before the checkpoint is still needed; try again".to_owned()));
+        }
+        Ok(one)
+    }
+
     fn is_meant(&self, shard: usize, which: Which) -> Result<bool, Error> {
         let last = self.books()[shard].last.map_or(Version(0), |last| last.version);
         let (version, log_bytes) = self.shards[shard].maintain(|core| {

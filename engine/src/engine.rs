@@ -70,6 +70,10 @@ pub struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpointer: Arc<Checkpointer>,
+    /// Read by whoever reads the log's past, written by whoever erases from it.
+    pub(crate) past: std::sync::RwLock<()>,
+    /// One erase at a time.
+    pub(crate) pruning: Mutex<()>,
     /// The seed of its logs' salts; none in memory.
     pub(crate) salt_seed: Option<u64>,
     /// Whether its storage is the system's own.
@@ -203,7 +207,7 @@ impl Engine {
     }
 
     #[inline]
-    fn handle(&self, run: RunId) -> &ShardHandle {
+    pub(crate) fn handle(&self, run: RunId) -> &ShardHandle {
         &self.shards[self.shard_of(run)]
     }
 

@@ -63,7 +63,19 @@ impl Engine {
             notes.extend(recovered.iter_mut().flat_map(|shard| std::mem::take(&mut shard.notes)));
             recovered = reshard::reshard(&mut directory, recovered, shards, &storage, &config, &mut notes)?;
         }
-        start::start(config, recovered, storage, Some(directory), notes)
+        let mut engine = start::start(config, recovered, storage, Some(directory), notes)?;
+        let note = match engine.finish_erase() {
+            Ok(None) => None,
+            Ok(Some(runs)) => {
+                Some(format!("erasing {runs} runs was interrupted before, and is finished now"))
+            }
+            // The database is whole; what is left to erase waits for the next opening.
+            Err(error) => {
+                Some(format!("erasing runs was interrupted before, and could not be finished: {error}"))
+            }
+        };
+        engine.notes.extend(note);
+        Ok(engine)
     }
 }
 

@@ -184,6 +184,10 @@ impl HistoryReader {
                 return Ok(RecordView::new(&header, &self.assembled[8..], at));
             }
             last = header;
+            if header.kind == kind::SEAL {
+                // The next segment goes on from the seal as it was before records were erased.
+                last.crc = self.segment(next.segment)?.header.rewritten.unwrap_or(header.crc);
+            }
             next = if segment == next.segment {
                 Position { offset: next.offset + size as u64, ..next }
             } else {

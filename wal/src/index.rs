@@ -116,9 +116,9 @@ impl SegmentIndex {
         self.end
     }
 
-    /// Lowest and highest commit version begun in it; `None` if it holds no transaction.
+    /// Lowest and highest commit version begun in it, erased ones included; `None` if there was none.
     pub fn versions(&self) -> Option<(u64, u64)> {
-        (self.transactions > 0).then_some(self.versions)
+        (self.versions.0 <= self.versions.1).then_some(self.versions)
     }
 
     fn pages(&self) -> usize {
@@ -203,6 +203,10 @@ fn encode(storage: &dyn Storage, segment: &Path) -> Result<Vec<u8>, LogError> {
         if record.kind < kind::FIRST_OWN && matches!(record.part(), Part::Whole | Part::Begin) {
             runs.entry(record.run).or_default().push(at as u32);
             transactions += 1;
+            low = low.min(record.version);
+            high = high.max(record.version);
+        } else if record.kind == kind::ERASED {
+            // A version that was erased was there all the same: without it the log would seem to end before.
             low = low.min(record.version);
             high = high.max(record.version);
         }

@@ -30,6 +30,7 @@
 pub mod check;
 pub mod checkpoint;
 mod end_of_log;
+pub mod erase;
 mod error;
 pub mod failpoint;
 pub mod history;
@@ -52,6 +53,7 @@ mod sync;
 pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
 pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};
+pub use erase::{Erased, Fate, erase, remove_set_aside};
 pub use error::{ApplyError, Corruption, LogError};
 pub use failpoint::Failpoint;
 pub use history::HistoryReader;

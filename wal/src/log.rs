@@ -282,6 +282,7 @@ impl ShardLog {
             number,
             salt: salt(self.seed, self.config.shard, number),
             bytes: self.config.segment_bytes,
+            rewritten: None,
         }
     }
 
@@ -614,6 +615,23 @@ impl ShardLog {
             disposal,
             recycled: self.recyclable.len(),
         })
+    }
+
+    /// Seals the active segment and goes on in the next, so that a checkpoint may let go of all that was appended until now. Gives
+    /// the number of the segment that it goes on in.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`], [`LogError::NoSpace`]; the log goes on as it was.
+    pub fn seal_active(&mut self) -> Result<u64, LogError> {
+        self.check_poison()?;
+        self.ensure_spares(|spares| !spares.is_empty())?;
+        self.roll();
+        Ok(self.active.header.number)
+    }
+
+    /// Gives up the released files that were to be used again: they hold what was in them until they are.
+    pub fn take_recyclable(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.recyclable)
     }
 
     /// Takes what a [`ReleaseJob`] left for reuse.

@@ -38,6 +38,8 @@ pub(crate) mod kind {
     pub(crate) const CLOSE: u8 = 0x83;
     /// Ends a begun transaction that will never be committed. Written by recovery only.
     pub(crate) const ABORT: u8 = 0x84;
+    /// A record was here whose run was erased. Keeps its lsn and commit version.
+    pub(crate) const ERASED: u8 = 0x85;
     /// Kinds from here on are the log's own.
     pub(crate) const FIRST_OWN: u8 = 0x80;
 }

@@ -149,6 +149,7 @@ impl Repair<'_> {
             number,
             salt: salt(self.seed, self.config.shard, number),
             bytes: self.config.segment_bytes,
+            rewritten: None,
         }
     }
 

@@ -250,6 +250,9 @@ impl HistoryReader {
                     if header.kind == kind::ABORT {
                         assembled = None;
                     }
+                    if header.kind == kind::ERASED {
+                        extent.last_version = extent.last_version.max(header.version);
+                    }
                     if header.kind == kind::SEAL {
                         break payload.try_into().ok().map(u64::from_le_bytes);
                     }

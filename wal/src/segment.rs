@@ -36,15 +36,18 @@ pub(crate) const SEAL_BYTES: u64 = record_bytes(8) as u64;
 /// | 12 | 4 | crc32 of the whole 4,096 bytes with this field zero |
 /// | 16 | 8 | segment number |
 /// | 24 | 4 | salt |
-/// | 28 | 4 | zero |
+/// | 28 | 4 | 1 if records were erased from it, else zero |
 /// | 32 | 8 | length of the file in bytes |
-/// | 40 | 4056 | zero |
+/// | 40 | 4 | where records were erased: the crc field that the last record had before |
+/// | 44 | 4052 | zero |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) shard: u16,
     pub(crate) number: u64,
     pub(crate) salt: u32,
     pub(crate) bytes: u64,
+    /// Records were erased from it; the checksum that its last record had before, which the next segment goes on from.
+    pub(crate) rewritten: Option<u32>,
 }
 
 /// Why a segment's header cannot be used.
@@ -65,6 +68,10 @@ impl SegmentHeader {
         page[16..24].copy_from_slice(&self.number.to_le_bytes());
         page[24..28].copy_from_slice(&self.salt.to_le_bytes());
         page[32..40].copy_from_slice(&self.bytes.to_le_bytes());
+        if let Some(crc) = self.rewritten {
+            page[28] = 1;
+            page[40..44].copy_from_slice(&crc.to_le_bytes());
+        }
         let crc = crc32fast::hash(&page);
         page[12..16].copy_from_slice(&crc.to_le_bytes());
         page
@@ -91,7 +98,13 @@ impl SegmentHeader {
         if hasher.finalize() != u32_at(12) {
             return Err(HeaderFault::Checksum);
         }
-        Ok(SegmentHeader { shard: u16_at(10), number: u64_at(16), salt: u32_at(24), bytes: u64_at(32) })
+        Ok(SegmentHeader {
+            shard: u16_at(10),
+            number: u64_at(16),
+            salt: u32_at(24),
+            bytes: u64_at(32),
+            rewritten: (u32_at(28) == 1).then(|| u32_at(40)),
+        })
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn prune(args: &PruneArgs, common: &Common) -> Result<ExitCode, Failu
         tenant: args.tenant.as_deref().map(Into::into),
         app: args.app.as_deref().map(Into::into),
         agent: args.agent.as_deref().map(Into::into),
+        history_only: args.history_only,
     };
     let all = db.runs().with_memories().list()?;
     let id_chars = find::short_id_chars(all.iter().map(|info| info.id));
@@ -62,7 +63,12 @@ pub(super) fn prune(args: &PruneArgs, common: &Common) -> Result<ExitCode, Failu
                 ]);
             }
             let mut out = if report.runs.is_empty() { String::new() } else { table.render(screen) };
-            let done = if report.dry_run { "would go" } else { "gone" };
+            let done = match (report.history_only, report.dry_run) {
+                (false, true) => "would go",
+                (false, false) => "gone",
+                (true, true) => "would lose their past",
+                (true, false) => "without their past now",
+            };
             let words = format!(
                 "{} {done}, {}; {} kept",
                 human::counted(report.runs.len() as u64, "run"),
@@ -70,6 +76,26 @@ pub(super) fn prune(args: &PruneArgs, common: &Common) -> Result<ExitCode, Failu
                 human::count(report.kept)
             );
             out.push_str(&screen.paint(if report.dry_run { Tone::Warning } else { Tone::Heading }, &words));
+            out.push('\n');
+            let log = if report.dry_run { report.log_bytes } else { report.log_bytes_erased };
+            let held = report.runs.iter().filter(|run| !run.forks.is_empty()).count() as u64;
+            let mut words = format!(
+                "{} of log {}",
+                human::bytes(log),
+                if report.dry_run { "to erase" } else { "erased" }
+            );
+            if !report.dry_run {
+                let (before, after) = report.disk_bytes;
+                words.push_str(&format!(
+                    "; files {} before, {} after",
+                    human::bytes(before),
+                    human::bytes(after)
+                ));
+            }
+            if held > 0 {
+                words.push_str(&format!("; the past of {} is kept for forks", human::counted(held, "run")));
+            }
+            out.push_str(&screen.paint(Tone::Quiet, &words));
             out.push('\n');
             out
         },

@@ -42,7 +42,7 @@ pub struct Commit {
 }
 
 /// The generations before the present one that are kept for their history, oldest first, each with its count of shards.
-fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
+pub(super) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
     let manifest = Manifest::read(storage, path)?;
     let properties = manifest.map(|manifest| manifest.properties).unwrap_or_default();
     let mut kept: Vec<_> = properties
@@ -80,6 +80,7 @@ impl Engine {
         mut apply: impl FnMut(&RecordView<'_>) -> Result<(), DecodeError>,
     ) -> Result<Version, Error> {
         let shard = self.shard_of(run);
+        let _still = self.past.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let dirs = self.checkpointer.dirs();
         let (Some(path), Some(dir)) = (&self.path, dirs.get(shard)) else {
             return Err(HistoryError::NoLog { run }.into());

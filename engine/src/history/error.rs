@@ -32,6 +32,16 @@ pub enum HistoryError {
         /// The oldest version of it that is there.
         oldest: Version,
     },
+    /// The past of the run was erased.
+    #[error(
+        "the past of run {run} was erased: its history begins behind version {through}; read the run as it is, or import its bundle"
+    )]
+    Erased {
+        /// The run.
+        run: RunId,
+        /// The last version of it that is gone.
+        through: Version,
+    },
     /// The log ends before what was committed.
     #[error(
         "the log of shard {shard} ends at version {found}, but {expected} was committed; run `in-mem check`"

@@ -6,6 +6,7 @@
 //! - [`prune`]: which ended runs are no longer kept.
 //! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
 //! - `fork`: runs that begin as another run stands, or stood.
+//! - `erase`: taking the past of runs out of the log.
 //! - [`diff`]: how two states differ, and where they parted.
 //! - [`digest`]: what two states have to have in common to be called the same.
 //!
@@ -17,6 +18,7 @@ pub mod changes;
 pub mod commits;
 pub mod diff;
 pub mod digest;
+pub(crate) mod erase;
 mod error;
 mod fork;
 pub mod prune;

@@ -1,8 +1,10 @@
 //! Retention: which ended runs are no longer kept, and taking them away.
 //!
-//! What is taken away is the run as it is: its keys, events, cells and traces. Forks keep what they share of it. Its commits stay
-//! in the log, and in the archive where history is kept, until those are let go.
+//! A run is taken away with its past: its keys, events, cells and traces, and its commits in the log, in the archive and in earlier
+//! generations of shards. Or only its past is, and it stays as it is. Forks keep what they share of a run, and with it the
+//! past that they go on from: the report names them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use in_mem_model::{RunId, Timestamp};
@@ -11,6 +13,7 @@ use in_mem_shard::core::run_meta::RunStatus;
 use in_mem_shard::core::{PAGE_LIMIT, RunFilter, RunOrder};
 use serde::{Deserialize, Serialize};
 
+use super::erase::disk_bytes;
 use crate::engine::Engine;
 use crate::error::Error;
 
@@ -32,6 +35,9 @@ pub struct RetentionPolicy {
     pub app: Option<Arc<str>>,
     /// Only this agent's runs.
     pub agent: Option<Arc<str>>,
+    /// Take away only the past of the runs, and leave them as they are.
+    #[serde(default)]
+    pub history_only: bool,
 }
 
 /// A run that is taken away.
@@ -47,7 +53,7 @@ pub struct PrunedRun {
     pub ended: Timestamp,
     /// How many bytes of keys and values it holds itself.
     pub bytes: u64,
-    /// The forks that go on reading what they share of it.
+    /// The forks that go on reading what they share of it. Where there are any, its past is kept for them.
     pub forks: Vec<RunId>,
 }
 
@@ -60,6 +66,14 @@ pub struct PruneReport {
     pub runs: Vec<PrunedRun>,
     /// How many bytes they hold, together.
     pub bytes: u64,
+    /// Whether only their past was meant.
+    pub history_only: bool,
+    /// How many bytes of log their past is: stated before, from the log.
+    pub log_bytes: u64,
+    /// How many bytes of log were erased: measured while it was done.
+    pub log_bytes_erased: u64,
+    /// Bytes of all files of the database before, and after: measured. Equal in a dry run.
+    pub disk_bytes: (u64, u64),
     /// How many ended runs the policy looked at and keeps.
     pub kept: u64,
 }
@@ -74,10 +88,16 @@ impl Engine {
     /// # Errors
     /// [`Error`]; the runs before the one that failed are gone.
     pub fn prune(&self, policy: &RetentionPolicy, dry_run: bool) -> Result<PruneReport, Error> {
+        let _one = self.pruning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !dry_run {
+            // What another left undone: its note of what is to be erased gives way to the next.
+            self.finish_erase()?;
+        }
         let mut ended = self.ended_runs(policy)?;
         // The one that ended last first: so that what is kept is counted from the newest.
         ended.sort_by_key(|run| std::cmp::Reverse((run.meta.ended, run.id)));
-        let mut report = PruneReport { dry_run, ..PruneReport::default() };
+        let history_only = policy.history_only;
+        let mut report = PruneReport { dry_run, history_only, ..PruneReport::default() };
         let mut bytes_kept = 0;
         for run in ended {
             let (at, bytes) = (run.meta.ended.unwrap_or(run.meta.created), bytes_of(&run));
@@ -89,20 +109,44 @@ impl Engine {
                 bytes_kept += bytes;
                 continue;
             }
-            let forks = self.forks_of(run.id)?.into_iter().map(|(fork, _)| fork).collect();
+            let forks = self.forks_that_hold(run.id)?;
             let (id, name, status) = (run.id, run.meta.name, run.meta.status);
             report.runs.push(PrunedRun { id, name, status, ended: at, bytes, forks });
             report.bytes += bytes;
         }
         report.runs.reverse();
+        // A fork that goes as well holds nothing.
+        if !history_only {
+            let going: BTreeSet<RunId> = report.runs.iter().map(|run| run.id).collect();
+            for run in &mut report.runs {
+                run.forks.retain(|fork| !going.contains(fork));
+            }
+        }
+        let (held, free): (Vec<&PrunedRun>, Vec<&PrunedRun>) =
+            report.runs.iter().partition(|run| !run.forks.is_empty());
+        let free: BTreeSet<RunId> = free.iter().map(|run| run.id).collect();
+        report.log_bytes = self.past_bytes(&free)?;
+        let measured = || self.path.as_ref().map_or(0, |path| disk_bytes(&*self.storage, path));
+        let before = measured();
+        report.disk_bytes = (before, before);
         if !dry_run {
-            for run in &report.runs {
+            for run in held.iter().filter(|_| !history_only) {
                 let mut request = CommitRequest::new(run.id);
                 request.writes.push((run.id, Write::DropRun));
                 self.commit(request)?;
             }
+            report.log_bytes_erased = self.erase_runs(&free, !history_only)?.bytes;
+            report.disk_bytes.1 = measured();
         }
         Ok(report)
+    }
+
+    /// The forks, and forks of forks, that hold something of a run.
+    fn forks_that_hold(&self, run: RunId) -> Result<Vec<RunId>, Error> {
+        let mut forks: BTreeSet<RunId> = self.forks_of(run)?.into_iter().map(|(fork, _)| fork).collect();
+        // Those whose own parents are gone, too.
+        forks.extend(self.handle(run).maintain(move |core| core.forks_sharing(run))?);
+        Ok(forks.into_iter().collect())
     }
 
     fn ended_runs(&self, policy: &RetentionPolicy) -> Result<Vec<RunInfo>, Error> {

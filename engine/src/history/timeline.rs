@@ -570,7 +570,10 @@ impl Engine {
         timeline.through = through;
         timeline.seal();
         let Some(first) = timeline.commits.first() else {
-            return Err(HistoryError::NoHistory { run }.into());
+            return Err(match self.run_info(run)? {
+                Some(info) => HistoryError::Erased { run, through: info.last_version }.into(),
+                None => HistoryError::NoHistory { run }.into(),
+            });
         };
         // A run begins with the commit that wrote what is known of it. Anything else is the rest of a run.
         let begins = timeline
@@ -580,6 +583,10 @@ impl Engine {
         let Some(meta) = begins.and_then(|version| RunMeta::from_value(version.value.as_ref()?)) else {
             return Err(HistoryError::Cut { run, oldest: first.version }.into());
         };
+        // A later commit may have written that again.
+        if meta.first_version != first.version {
+            return Err(HistoryError::Cut { run, oldest: first.version }.into());
+        }
         timeline.base = self.base_of(run, &meta, depth)?;
         Ok(timeline)
     }

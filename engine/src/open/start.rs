@@ -103,6 +103,8 @@ pub(crate) fn start(
         notes,
         closed: AtomicBool::new(false),
         checkpointer,
+        past: std::sync::RwLock::new(()),
+        pruning: Mutex::new(()),
         salt_seed,
         on_file_system,
         worker: Mutex::new(worker),

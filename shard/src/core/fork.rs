@@ -307,6 +307,15 @@ impl ShardCore {
         (rows, next)
     }
 
+    /// The forks, and forks of forks, that read something of a run, be it there or not.
+    pub fn forks_sharing(&self, run: RunId) -> Vec<RunId> {
+        let reads = |fork: &Arc<Fork>| {
+            std::iter::successors(Some(fork), |fork| fork.above.as_ref()).any(|fork| fork.parent == run)
+        };
+        let forks = self.runs.iter().filter(|(_, state)| state.fork.as_ref().is_some_and(reads));
+        forks.map(|(run, _)| *run).collect()
+    }
+
     /// The runs that share something, in order, behind `after`.
     pub fn forks_after(&self, after: Option<RunId>, limit: usize) -> Vec<RunId> {
         let mut forks: Vec<RunId> = self

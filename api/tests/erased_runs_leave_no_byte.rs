@@ -1,0 +1,172 @@
+//! After a prune no file of the database holds a byte of what was pruned, but for what a fork holds, which the report names.
+
+use std::path::Path;
+
+use in_mem::{
+    Database, Durability, Error, ForkOptions, HistoryError, Point, PruneReport, RetentionPolicy, RunStatus,
+};
+
+const MARKER: &str = "marker-value-3f9c";
+
+/// The files below a directory that hold the bytes.
+fn files_with(dir: &Path, bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("lists") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_with(&path, bytes));
+        } else if std::fs::read(&path).expect("reads").windows(bytes.len()).any(|window| window == bytes) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+fn all_that_ended(history_only: bool) -> RetentionPolicy {
+    RetentionPolicy { keep_newest: Some(0), history_only, ..RetentionPolicy::default() }
+}
+
+struct Settings {
+    durability: Durability,
+    keep_history: bool,
+    reshard: bool,
+}
+
+impl Settings {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for durability in [Durability::Strict, Durability::buffered()] {
+            for keep_history in [true, false] {
+                for reshard in [true, false] {
+                    all.push(Self { durability, keep_history, reshard });
+                }
+            }
+        }
+        all
+    }
+
+    fn open(&self, dir: &Path, shards: usize) -> Database {
+        let builder = Database::builder().path(dir).durability(self.durability).shards(shards);
+        builder.segment_bytes(64 << 10).keep_history(self.keep_history).open().expect("opens")
+    }
+}
+
+/// A run full of markers, in a commit of its own, one larger than a segment, and one together with its child; and the child.
+fn fill(db: &Database) -> (in_mem::RunId, in_mem::RunId) {
+    let run = db.begin_run("marked").expect("begins");
+    let child = run.child("child").expect("a child").begin().expect("begins");
+    run.kv().put(format!("key-{MARKER}"), 1).expect("puts");
+    run.kv().put("large", format!("{MARKER}{}", "x".repeat(200_000))).expect("puts");
+    run.kv().put("gone", MARKER).expect("puts");
+    run.kv().delete("gone").expect("deletes");
+    run.events().append("e", MARKER).expect("appends");
+    child
+        .transaction(|tx| {
+            tx.kv().put("mine", "stays")?;
+            tx.kv_of(&run).put("theirs", MARKER)
+        })
+        .expect("commits");
+    child.kv().put("after", 1).expect("puts");
+    (run.id(), child.id())
+}
+
+#[test]
+fn whole_runs() {
+    for settings in Settings::all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut db = settings.open(dir.path(), 2);
+        let (run, child) = fill(&db);
+        db.checkpoint().expect("checkpoints");
+        db.run(run).expect("there").kv().put("more", MARKER).expect("puts");
+        if settings.reshard {
+            db.close().expect("closes");
+            db = settings.open(dir.path(), 3);
+            db.run(run).expect("there").kv().put("again", MARKER).expect("puts");
+        }
+        db.run(run).expect("there").end(RunStatus::Completed).expect("ends");
+        let before = db.run(child).expect("there").kv().list("").expect("lists");
+        assert!(!files_with(dir.path(), MARKER.as_bytes()).is_empty());
+        let dry: PruneReport = db.prune(&all_that_ended(false), true).expect("says");
+        let done = db.prune(&all_that_ended(false), false).expect("prunes");
+        assert_eq!(dry.log_bytes, done.log_bytes);
+        assert!(done.log_bytes > 0);
+        if settings.keep_history {
+            // And what the record of the deletion itself had in it.
+            assert_eq!(done.log_bytes + 8, done.log_bytes_erased);
+        }
+        assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+        assert!(!dir.path().join("ERASING").exists());
+        for round in 0..2 {
+            assert!(db.run(run).is_err());
+            assert!(matches!(db.replay(run), Err(Error::History(HistoryError::NoHistory { .. }))));
+            let child = db.run(child).expect("there");
+            assert_eq!(child.kv().list("").expect("lists"), before);
+            if settings.keep_history {
+                let verified = child.verify().expect("verifies");
+                assert!(verified.is_same(), "{verified}");
+            }
+            drop(child);
+            if round == 0 {
+                db.close().expect("closes");
+                db = settings.open(dir.path(), if settings.reshard { 3 } else { 2 });
+            }
+        }
+    }
+}
+
+#[test]
+fn history_only() {
+    for settings in Settings::all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut db = settings.open(dir.path(), 2);
+        let run = db.begin_run("kept").expect("begins");
+        run.kv().put("k", format!("old {MARKER}")).expect("puts");
+        run.kv().put("k", "new").expect("puts");
+        run.end(RunStatus::Completed).expect("ends");
+        let id = run.id();
+        drop(run);
+        if settings.reshard {
+            db.close().expect("closes");
+            db = settings.open(dir.path(), 3);
+        }
+        db.prune(&all_that_ended(true), false).expect("prunes");
+        assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+        let refused = db.replay(id);
+        assert!(matches!(refused, Err(Error::History(HistoryError::Erased { .. }))), "{refused:?}");
+        db.close().expect("closes");
+        db = settings.open(dir.path(), 2);
+        let run = db.run(id).expect("there");
+        assert_eq!(run.kv().get("k").expect("reads"), Some("new".into()));
+        // What is known of the run is written again: that is not its beginning.
+        run.end(RunStatus::Archived).expect("archives");
+        let refused = run.at(Point::Now);
+        assert!(matches!(refused, Err(Error::History(HistoryError::Cut { .. }))), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_fork_keeps_what_it_shares_and_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::open(dir.path()).expect("opens");
+    let run = db.begin_run("parent").expect("begins");
+    run.kv().put("k", MARKER).expect("puts");
+    let fork = run.fork(ForkOptions::default()).expect("forks");
+    run.end(RunStatus::Completed).expect("ends");
+    let report = db.prune(&all_that_ended(false), false).expect("prunes");
+    assert_eq!(report.runs[0].forks, [fork.id()]);
+    assert_eq!(report.log_bytes, 0);
+    assert!(db.run(run.id()).is_err());
+    assert_eq!(fork.kv().get("k").expect("reads"), Some(MARKER.into()));
+    assert!(fork.verify().expect("verifies").is_same());
+    // Both at once: nothing holds anything.
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::open(dir.path()).expect("opens");
+    let run = db.begin_run("parent").expect("begins");
+    run.kv().put("k", MARKER).expect("puts");
+    let fork = run.fork(ForkOptions::default()).expect("forks");
+    run.end(RunStatus::Completed).expect("ends");
+    fork.end(RunStatus::Completed).expect("ends");
+    let report = db.prune(&all_that_ended(false), false).expect("prunes");
+    assert!(report.runs.iter().all(|run| run.forks.is_empty()));
+    assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+}

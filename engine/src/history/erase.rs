@@ -1,0 +1,230 @@
+//! Erasing the past of runs: the log is sealed, a checkpoint takes its place, and every segment behind it that holds a commit
+//! of theirs is written anew without it.
+//!
+//! What is to be erased is written down first, in [`ERASING`], and taken away last: an erase that is interrupted is finished by the
+//! next opening.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use in_mem_model::RunId;
+use in_mem_shard::core::command::{CommitRequest, Write};
+use in_mem_shard::core::effect::{Effect, EffectReader, EffectWriter};
+use in_mem_shard::core::lineage_id;
+use in_mem_wal::checkpoint::list_checkpoints;
+use in_mem_wal::{Erased, Fate, LogError, Manifest, OpenMode, Storage, erase, remove_set_aside};
+
+use super::commits::kept_generations;
+use super::error::HistoryError;
+use crate::checkpoint::ARCHIVE;
+use crate::engine::Engine;
+use crate::error::{Error, OpenError};
+use crate::routing::shard_of;
+
+/// The file, in the database's directory, that names the runs whose erasing is under way.
+pub(crate) const ERASING: &str = "ERASING";
+
+/// What becomes of one record when these runs' past is erased.
+fn fate(
+    runs: &BTreeSet<RunId>,
+    run: &[u8; 16],
+    payload: Option<&[u8]>,
+) -> Result<Fate, in_mem_wal::ApplyError> {
+    let of = RunId::from_bytes(*run);
+    if runs.contains(&of) {
+        return Ok(Fate::Erase);
+    }
+    // A commit on several runs of a lineage: only what is theirs goes.
+    if of != lineage_id(of) || !runs.iter().any(|run| lineage_id(*run) == of) {
+        return Ok(Fate::Keep);
+    }
+    let Some(payload) = payload else { return Ok(Fate::Keep) };
+    let mut kept = Vec::new();
+    let (mut gone, mut stays) = (0, 0);
+    let mut writer = EffectWriter::new(&mut kept, of);
+    let mut reader = EffectReader::new(payload, of);
+    while let Some((on, effect)) = reader.next()? {
+        if runs.contains(&on) {
+            gone += 1;
+            continue;
+        }
+        stays += 1;
+        writer.on(on);
+        match effect {
+            Effect::Put { tag, key, value, expires_at } => writer.put(tag, key, &value, expires_at),
+            Effect::Delete { tag, key } => writer.delete(tag, key),
+            Effect::DropRun => writer.drop_run(),
+        }
+    }
+    Ok(match (gone, stays) {
+        (0, _) => Fate::Keep,
+        (_, 0) => Fate::Erase,
+        _ => Fate::Replace(kept),
+    })
+}
+
+fn add(total: &mut Erased, some: Erased) {
+    total.records += some.records;
+    total.bytes += some.bytes;
+    total.segments += some.segments;
+}
+
+/// Bytes of all files in a directory and those below it.
+pub(super) fn disk_bytes(storage: &dyn Storage, dir: &Path) -> u64 {
+    let names = storage.read_dir(dir).unwrap_or_default();
+    let each = names.iter().map(|name| {
+        let path = dir.join(name);
+        match storage.read_dir(&path) {
+            Ok(_) => disk_bytes(storage, &path),
+            // Gone since it was listed, or not ours to read: it counts for nothing.
+            Err(_) => storage.open(&path, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0),
+        }
+    });
+    each.sum()
+}
+
+impl Engine {
+    /// How much of the log is the past of these runs.
+    pub(super) fn past_bytes(&self, runs: &BTreeSet<RunId>) -> Result<u64, Error> {
+        let Some(path) = &self.path else { return Ok(0) };
+        let mut total = Erased::default();
+        let _one = self.checkpointer.hold_off();
+        let _still = self.past.read().unwrap_or_else(PoisonError::into_inner);
+        let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| fate(runs, run, payload);
+        let mut places = self.places_of(path, runs)?;
+        places.extend(self.checkpointer.dirs().iter().cloned());
+        for dir in places {
+            let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
+            add(&mut total, erase(&self.storage, dirs, true, &mut judge).map_err(HistoryError::from)?);
+        }
+        Ok(total.bytes)
+    }
+
+    /// The directories of kept generations' shards that these runs were on.
+    fn places_of(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Vec<std::path::PathBuf>, Error> {
+        let mut places = BTreeSet::new();
+        for (generation, shards) in kept_generations(&*self.storage, path).map_err(HistoryError::from)? {
+            for run in runs {
+                let shard = u16::try_from(shard_of(*run, usize::from(shards))).unwrap_or(0);
+                places.insert(Manifest::shard_dir(path, generation, shard));
+            }
+        }
+        Ok(places.into_iter().collect())
+    }
+
+    /// Erases the past of these runs; with `whole`, the runs too. Afterwards no file of the database holds a byte of it, but for
+    /// commits over several runs that are larger than a segment.
+    pub(super) fn erase_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<Erased, Error> {
+        let Some(path) = &self.path else {
+            self.drop_runs(runs, whole)?;
+            return Ok(Erased::default());
+        };
+        if runs.is_empty() {
+            return Ok(Erased::default());
+        }
+        write_intent(&*self.storage, path, runs, whole)?;
+        self.drop_runs(runs, whole)?;
+        let erased = self.erase_past(path, runs)?;
+        remove_intent(&*self.storage, path)?;
+        Ok(erased)
+    }
+
+    /// Finishes what an interrupted erase began.
+    pub(crate) fn finish_erase(&self) -> Result<Option<usize>, Error> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let Some((runs, whole)) = read_intent(&*self.storage, path)? else { return Ok(None) };
+        self.erase_runs(&runs, whole)?;
+        Ok(Some(runs.len()))
+    }
+
+    fn drop_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<(), Error> {
+        for run in runs.iter().filter(|_| whole) {
+            let mut request = CommitRequest::new(*run);
+            request.writes.push((*run, Write::DropRun));
+            match self.commit(request) {
+                // An interrupted erase had come further.
+                Err(Error::UnknownRun { .. }) => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    fn erase_past(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Erased, Error> {
+        let storage = &self.storage;
+        let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| fate(runs, run, payload);
+        let mut total = Erased::default();
+        let shards: BTreeSet<usize> = runs.iter().map(|run| self.shard_of(*run)).collect();
+        for shard in shards {
+            let dir = self.checkpointer.dirs()[shard].clone();
+            let _one = self.checkpointer.retire_log(shard)?;
+            let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
+            remove_set_aside(&**storage, &dir).map_err(HistoryError::from)?;
+            add(
+                &mut total,
+                erase(storage, vec![dir.join(ARCHIVE)], false, &mut judge).map_err(HistoryError::from)?,
+            );
+        }
+        for dir in self.places_of(path, runs)? {
+            let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
+            let io = |error: LogError| Error::from(HistoryError::from(error));
+            // Nobody opens a kept generation: its checkpoints are of no use to its history.
+            for (_, checkpoint) in list_checkpoints(&**storage, &dir).map_err(io)? {
+                let failed = |source| OpenError::io("remove", &checkpoint, source);
+                storage.remove(&checkpoint).map_err(failed)?;
+            }
+            remove_set_aside(&**storage, &dir).map_err(io)?;
+            let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
+            add(&mut total, erase(storage, dirs, false, &mut judge).map_err(io)?);
+        }
+        Ok(total)
+    }
+}
+
+fn write_intent(
+    storage: &dyn Storage,
+    root: &Path,
+    runs: &BTreeSet<RunId>,
+    whole: bool,
+) -> Result<(), OpenError> {
+    let (path, tmp) = (root.join(ERASING), root.join("ERASING.tmp"));
+    let mut bytes = vec![u8::from(whole)];
+    runs.iter().for_each(|run| bytes.extend_from_slice(run.as_bytes()));
+    let write = || {
+        let file = storage.open(&tmp, OpenMode::Truncate)?;
+        file.write_at(0, &bytes)?;
+        file.sync_data()?;
+        storage.rename(&tmp, &path)?;
+        storage.sync_dir(root)
+    };
+    write().map_err(|source| OpenError::io("write", &path, source))
+}
+
+fn read_intent(storage: &dyn Storage, root: &Path) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
+    let path = root.join(ERASING);
+    let read = || {
+        if !storage.exists(&path)? {
+            return Ok(None);
+        }
+        let file = storage.open(&path, OpenMode::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+        let found = file.read_at(0, &mut bytes)?;
+        bytes.truncate(found);
+        Ok(Some(bytes))
+    };
+    let bytes = read().map_err(|source| OpenError::io("read", &path, source))?;
+    Ok(bytes.map(|bytes| {
+        let (head, runs) = bytes.split_first().unwrap_or((&0, &[]));
+        let runs = runs.chunks_exact(16).filter_map(|id| Some(RunId::from_bytes(id.try_into().ok()?)));
+        (runs.collect(), *head == 1)
+    }))
+}
+
+fn remove_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
+    let path = root.join(ERASING);
+    storage
+        .remove(&path)
+        .and_then(|()| storage.sync_dir(root))
+        .map_err(|source| OpenError::io("remove", &path, source))
+}
