@@ -66,7 +66,7 @@ impl Outcome {
 pub struct Setup {
     seed: u64,
     durability: Durability,
-    keep_history: bool,
+    pub(crate) keep_history: bool,
     pub(crate) segment_bytes: u64,
     /// The clock of all of them.
     pub clock: ManualClock,
@@ -184,6 +184,7 @@ fn work(
     };
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
+    ledger.keep_history = setup.keep_history;
     let mut work = Work { db: &db, disk, clock: &setup.clock, ledger: &mut ledger, backups, rng: &mut *rng };
     for _ in 0..ACTIONS {
         match work.act()? {

@@ -73,6 +73,7 @@ impl Script {
         *ledger = Ledger::unopened(live.clone());
         let Ok(db) = setup.open(disk, PATH, Some(shards)) else { return Ok(()) };
         *ledger = Ledger::opened(&db, live.clone(), self.strict)?;
+        ledger.keep_history = setup.keep_history;
         let (mut rng, mut backups) = (Rng::with_seed(seed), Vec::new());
         let mut work =
             Work { db: &db, disk, clock: &setup.clock, ledger, backups: &mut backups, rng: &mut rng };

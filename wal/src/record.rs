@@ -84,6 +84,11 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 impl Header {
+    /// Whether this is the record right behind `last`.
+    pub(crate) fn follows(&self, last: &Header) -> bool {
+        self.lsn == last.lsn.wrapping_add(1) && self.prev_crc == last.crc
+    }
+
     /// Reads the fields, whatever they say. `bytes` holds at least [`HEADER_BYTES`].
     #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Header {

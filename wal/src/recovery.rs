@@ -138,6 +138,25 @@ impl Repair<'_> {
         Ok(numbers.max().unwrap_or(0))
     }
 
+    /// Removes the indexes of the segment in which the log ends and of later ones: made when that was sealed, they may list
+    /// what a power cut took, and will not list what is appended now.
+    fn forget_indexes(&self, from: u64) -> Result<(), LogError> {
+        let names = self.storage.read_dir(self.dir).map_err(LogError::io("list", self.dir))?;
+        let mut removed = false;
+        for name in names.iter().filter(|name| name.ends_with(".idx")) {
+            if u64::from_str_radix(name.get(..16).unwrap_or_default(), 16).is_ok_and(|number| number >= from)
+            {
+                let path = self.dir.join(name);
+                self.storage.remove(&path).map_err(LogError::io("remove", &path))?;
+                removed = true;
+            }
+        }
+        if removed {
+            self.storage.sync_dir(self.dir).map_err(LogError::io("sync the directory", self.dir))?;
+        }
+        Ok(())
+    }
+
     fn header(&self, number: u64) -> SegmentHeader {
         SegmentHeader {
             shard: self.config.shard,
@@ -170,6 +189,7 @@ impl Repair<'_> {
         };
         self.harden(&w)?;
         let here = w.segments[last.index].number;
+        self.forget_indexes(here)?;
         if w.case.verdict() == Verdict::Torn && !cfg!(inmem_mutant = "wal_write_over_torn_tail") {
             report.torn = Some(self.cut(&mut w, last)?);
             let sealed = sealed(&w, &w.chain);

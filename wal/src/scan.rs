@@ -104,7 +104,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    fn read(bytes: &[u8], at: usize, header: &SegmentHeader) -> Option<Start> {
+    pub(crate) fn read(bytes: &[u8], at: usize, header: &SegmentHeader) -> Option<Start> {
         let (head, payload, _) = intact(bytes, at).ok()?;
         let right = head.kind == kind::START
             && head.lsn > 0
