@@ -248,7 +248,10 @@ fn encode_row(row: &OwnedRow, out: &mut Vec<u8>) {
         key: &row.user,
         version: row.value.version,
         timestamp: row.value.timestamp,
-        expires_at: row.value.expires_at.filter(|_| !cfg!(inmem_mutant = "engine_checkpoint_forgets_expiry")),
+        expires_at: row
+            .value
+            .expires_at
+            .filter(|_| !in_mem_wal::planted::is_planted("engine_checkpoint_forgets_expiry")),
         value: row.value.value.clone(),
     }
     .encode(out);
@@ -372,18 +375,19 @@ impl Checkpointer {
         })?;
         drop(held);
         // Before it has its name: a checkpoint that a power cut leaves ahead of its log would be refused.
-        if !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync") {
+        if !in_mem_wal::planted::is_planted("engine_checkpoint_without_log_sync") {
             handle.turn.sync().map_err(|error| crate::engine::call_error(error, None))?;
         }
         let synced = handle.maintain(|core| core.log().wal().map(in_mem_wal::ShardLog::synced_lsn))?;
         if synced.is_some_and(|synced| synced < covers)
-            && !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync")
+            && !in_mem_wal::planted::is_planted("engine_checkpoint_without_log_sync")
         {
             return Err(failed(format!("the log is not on the disk through record {covers}")));
         }
         let bytes = writer.bytes();
-        if cfg!(inmem_mutant = "engine_prune_first") {
-            prune_checkpoints(&*self.storage, dir, 0).map_err(log)?;
+        if in_mem_wal::planted::is_planted("engine_prune_first") {
+            let older = in_mem_wal::checkpoint::list_checkpoints(&*self.storage, dir).map_err(log)?;
+            older.iter().for_each(|(_, path)| drop(self.storage.remove(path)));
         }
         writer.finish().map_err(log)?;
         let segments_released = self.let_go(shard, dir, covers).map_err(|error| {

@@ -40,6 +40,8 @@ pub struct Plan {
     pub only: Option<u64>,
     /// Threads that run seeds side by side.
     pub threads: usize,
+    /// Stops at the first violation.
+    pub first: bool,
 }
 
 /// What a run of one seed came to.
@@ -343,7 +345,7 @@ pub fn run(plan: &Plan) -> Vec<Finding> {
                     eprintln!("{text}");
                     let mut violations = violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     violations.push(text);
-                    if violations.len() >= 10 {
+                    if plan.first || violations.len() >= 10 {
                         return;
                     }
                 }

@@ -24,6 +24,9 @@ enum Program {
         seed: Option<u64>,
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Stops at the first violation.
+        #[arg(long)]
+        first: bool,
     },
     /// Files damaged bit by bit, cut, mixed up.
     Corrupt {
@@ -57,13 +60,16 @@ enum Program {
         /// Only every so-many-th operation.
         #[arg(long, default_value_t = 1)]
         stride: usize,
+        /// Stops at the first violation.
+        #[arg(long)]
+        first: bool,
     },
 }
 
 fn main() -> ExitCode {
     let findings: Vec<Finding> = match Cli::parse().program {
-        Program::Sim { images, first_seed, seed, threads } => {
-            crash::run(&crash::Plan { images, first_seed, only: seed, threads })
+        Program::Sim { images, first_seed, seed, threads, first } => {
+            crash::run(&crash::Plan { images, first_seed, only: seed, threads, first })
         }
         Program::Corrupt { stride } => corrupt::run(stride.max(1)),
         Program::Fuzz { inputs, seed } => fuzz::run(inputs, seed),
@@ -73,7 +79,7 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
-        Program::Faults { stride } => faults::run(stride.max(1)),
+        Program::Faults { stride, first } => faults::run(stride.max(1), first),
     };
     let mut holds = true;
     for finding in findings {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use in_mem::{Database, RunId, RunStatus, Tag, Timestamp, Value};
+use in_mem::{Database, Run, RunId, RunStatus, Tag, Timestamp, Value};
 
 /// One change that a commit makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,6 +181,17 @@ impl Model {
         changes.iter().for_each(|change| self.apply(change));
     }
 
+    /// Whether the database shows these pairs.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn compare_pairs(&self, db: &Database, now: i64) -> Result<(), String> {
+        self.runs.iter().try_for_each(|(id, run)| {
+            let handle = db.run(*id).map_err(|error| error.to_string())?;
+            compare_pairs(&handle, run, now).map_err(|what| format!("run {id}: {what}"))
+        })
+    }
+
     /// Whether the database shows these runs, all they hold, and no other run. The first difference otherwise.
     ///
     /// # Errors
@@ -217,17 +228,8 @@ fn same_pairs(what: &str, found: &[(Vec<u8>, Value)], expected: &[(Vec<u8>, Valu
     Err(format!("{what}, pair {at}: found {}, expected {}", show(found.get(at)), show(expected.get(at))))
 }
 
-fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(), String> {
-    let words = |error: in_mem::Error| error.to_string();
-    let run = db.run(id).map_err(words)?;
-    let info = run.info().map_err(words)?;
-    same("name", &*info.meta.name, &*model.name)?;
-    same("status", Some(info.meta.status), model.status)?;
-    same("parent", info.meta.parent, model.parent)?;
-    let tags: Vec<String> = info.meta.tags.iter().map(|tag| (**tag).to_owned()).collect();
-    same("tags", &tags, &model.tags)?;
-
-    let pairs = run.kv().list("").map_err(words)?;
+fn compare_pairs(run: &Run, model: &ModelRun, now: i64) -> Result<(), String> {
+    let pairs = run.kv().list("").map_err(|error| error.to_string())?;
     let found: Vec<(Vec<u8>, Value)> = pairs.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
     let expected: Vec<(Vec<u8>, Value)> = model
         .kv
@@ -241,7 +243,20 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
             .filter_map(|(key, (_, at))| at.map(|at| (String::from_utf8_lossy(key), at - now)))
             .collect();
         format!("{what} (keys that end, and in how many microseconds: {ends:?})")
-    })?;
+    })
+}
+
+fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(), String> {
+    let words = |error: in_mem::Error| error.to_string();
+    let run = db.run(id).map_err(words)?;
+    let info = run.info().map_err(words)?;
+    same("name", &*info.meta.name, &*model.name)?;
+    same("status", Some(info.meta.status), model.status)?;
+    same("parent", info.meta.parent, model.parent)?;
+    let tags: Vec<String> = info.meta.tags.iter().map(|tag| (**tag).to_owned()).collect();
+    same("tags", &tags, &model.tags)?;
+
+    compare_pairs(&run, model, now)?;
 
     let events = run.events().iter().collect::<in_mem::Result<Vec<_>>>().map_err(words)?;
     same("number of events", events.len(), model.events.len())?;

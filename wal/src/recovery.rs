@@ -141,6 +141,9 @@ impl Repair<'_> {
     /// Removes the indexes of the segment in which the log ends and of later ones: made when that was sealed, they may list
     /// what a power cut took, and will not list what is appended now.
     fn forget_indexes(&self, from: u64) -> Result<(), LogError> {
+        if crate::planted::is_planted("wal_keep_stale_indexes") {
+            return Ok(());
+        }
         let names = self.storage.read_dir(self.dir).map_err(LogError::io("list", self.dir))?;
         let mut removed = false;
         for name in names.iter().filter(|name| name.ends_with(".idx")) {
@@ -190,7 +193,7 @@ impl Repair<'_> {
         self.harden(&w)?;
         let here = w.segments[last.index].number;
         self.forget_indexes(here)?;
-        if w.case.verdict() == Verdict::Torn && !cfg!(inmem_mutant = "wal_write_over_torn_tail") {
+        if w.case.verdict() == Verdict::Torn && !crate::planted::is_planted("wal_write_over_torn_tail") {
             report.torn = Some(self.cut(&mut w, last)?);
             let sealed = sealed(&w, &w.chain);
             let resume = self.fresh(&w, newest + 1, sealed)?;
@@ -252,7 +255,7 @@ impl Repair<'_> {
     /// A sync alone would not do: after a failed sync the system may hold pages in memory that it takes for clean and
     /// that are not on disk. Writing the same bytes makes them dirty again.
     fn harden(&self, w: &Walk) -> Result<(), LogError> {
-        if cfg!(inmem_mutant = "wal_skip_harden") {
+        if crate::planted::is_planted("wal_skip_harden") {
             return Ok(());
         }
         let mut buf = Vec::new();
