@@ -249,7 +249,10 @@ fn encode_row(row: &OwnedRow, out: &mut Vec<u8>) {
         key: &row.user,
         version: row.value.version,
         timestamp: row.value.timestamp,
-        expires_at: row.value.expires_at.filter(|_| !cfg!(inmem_mutant = "engine_checkpoint_forgets_expiry")),
+        expires_at: row
+            .value
+            .expires_at
+            .filter(|_| !in_mem_wal::planted::is_planted("engine_checkpoint_forgets_expiry")),
         value: row.value.value.clone(),
     }
     .encode(out);
@@ -405,18 +408,18 @@ impl Checkpointer {
         })?;
         drop(held);
         // Before it has its name: a checkpoint that a power cut leaves ahead of its log would be refused.
-        if !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync") {
+        if !in_mem_wal::planted::is_planted("engine_checkpoint_without_log_sync") {
             handle.turn.sync().map_err(|error| crate::engine::call_error(error, None))?;
         }
         let synced = handle.maintain(|core| core.log().wal().map(in_mem_wal::ShardLog::synced_lsn))?;
         if synced.is_some_and(|synced| synced < covers)
-            && !cfg!(inmem_mutant = "engine_checkpoint_without_log_sync")
+            && !in_mem_wal::planted::is_planted("engine_checkpoint_without_log_sync")
         {
             return Err(failed(format!("the log is not on the disk through record {covers}")));
         }
         hit(Failpoint::CheckpointLogSynced);
         let bytes = writer.bytes();
-        if cfg!(inmem_mutant = "engine_prune_first") {
+        if in_mem_wal::planted::is_planted("engine_prune_first") {
             for (_, path) in list_checkpoints(&*self.storage, dir).map_err(log)? {
                 let _ = self.storage.remove(&path);
             }

@@ -624,7 +624,7 @@ impl Engine {
     pub fn sync(&self) -> Result<(), Error> {
         for shard in self.shards.iter() {
             shard.turn.sync().map_err(|error| call_error(error, None))?;
-            if cfg!(inmem_mutant = "engine_sync_one_shard") {
+            if in_mem_wal::planted::is_planted("engine_sync_one_shard") {
                 break;
             }
         }

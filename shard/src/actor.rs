@@ -86,7 +86,7 @@ impl Actor {
     pub fn ticket(&self) -> Ticket {
         let version = self.core.version();
         if self.core.published() == version
-            || cfg!(inmem_mutant = "shard_ack_without_ticket")
+            || in_mem_wal::planted::is_planted("shard_ack_without_ticket")
             || self.core.log().wal().is_some_and(|log| log.poisoned().is_some())
         {
             // A log that failed takes no commit: what is answered now is of what was published before.

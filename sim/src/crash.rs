@@ -40,6 +40,8 @@ pub struct Plan {
     pub only: Option<u64>,
     /// Threads that run seeds side by side.
     pub threads: usize,
+    /// Stops at the first violation.
+    pub first: bool,
 }
 
 /// What a run of one seed came to.
@@ -66,7 +68,7 @@ impl Outcome {
 pub struct Setup {
     seed: u64,
     durability: Durability,
-    keep_history: bool,
+    pub(crate) keep_history: bool,
     pub(crate) segment_bytes: u64,
     /// The clock of all of them.
     pub clock: ManualClock,
@@ -184,6 +186,7 @@ fn work(
     };
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
+    ledger.keep_history = setup.keep_history;
     let mut work = Work { db: &db, disk, clock: &setup.clock, ledger: &mut ledger, backups, rng: &mut *rng };
     for _ in 0..ACTIONS {
         match work.act()? {
@@ -342,7 +345,7 @@ pub fn run(plan: &Plan) -> Vec<Finding> {
                     eprintln!("{text}");
                     let mut violations = violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     violations.push(text);
-                    if violations.len() >= 10 {
+                    if plan.first || violations.len() >= 10 {
                         return;
                     }
                 }

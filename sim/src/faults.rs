@@ -73,6 +73,7 @@ impl Script {
         *ledger = Ledger::unopened(live.clone());
         let Ok(db) = setup.open(disk, PATH, Some(shards)) else { return Ok(()) };
         *ledger = Ledger::opened(&db, live.clone(), self.strict)?;
+        ledger.keep_history = setup.keep_history;
         let (mut rng, mut backups) = (Rng::with_seed(seed), Vec::new());
         let mut work =
             Work { db: &db, disk, clock: &setup.clock, ledger, backups: &mut backups, rng: &mut rng };
@@ -81,6 +82,11 @@ impl Script {
             if matches!(did, Did::Failed(_))
                 && let Some(run) = work.ledger.stuck()
             {
+                if self.strict {
+                    work.ledger.live.compare_pairs(&db, setup.now()).map_err(|what| {
+                        format!("what is shown is not what was acknowledged, after a failure: {what}")
+                    })?;
+                }
                 for _ in 0..PROBES {
                     if db.run(run).and_then(|run| run.kv().put("probe", 1)).is_ok() {
                         return Err("a commit was acknowledged after its shard's log had failed".to_owned());
@@ -126,8 +132,8 @@ impl Script {
     }
 }
 
-/// Runs every script with every fault, or with every `stride`-th.
-pub fn run(stride: usize) -> Vec<Finding> {
+/// Runs every script with every fault, or with every `stride`-th; with `first`, until something is found.
+pub fn run(stride: usize, first: bool) -> Vec<Finding> {
     let start = Instant::now();
     let mut violations = Vec::new();
     let mut sites = std::collections::BTreeSet::new();
@@ -154,6 +160,9 @@ pub fn run(stride: usize) -> Vec<Finding> {
                 kinds.push(Fault { only: Some(operation.kind), ..any(FaultKind::Eio, true) });
             }
             for fault in kinds {
+                if first && !violations.is_empty() {
+                    break;
+                }
                 faults += 1;
                 let done = catch_unwind(AssertUnwindSafe(|| script.run(fault)));
                 if let Err(what) = done.unwrap_or_else(|_| Err("panicked".to_owned())) {

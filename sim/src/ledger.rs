@@ -2,7 +2,7 @@
 
 use in_mem::{Database, RunId};
 
-use crate::model::{Change, Model};
+use crate::model::{Change, Model, ModelRun};
 
 /// What happened to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Accident {
 pub struct ShardLedger {
     /// What it held when it was opened.
     base: Model,
+    /// At which version it was opened.
+    opened: u64,
     /// The commits since then: each one's version, and what it changed.
     commits: Vec<(u64, Vec<Change>)>,
     /// The version of the last commit that was acknowledged.
@@ -36,6 +38,8 @@ pub struct Ledger {
     in_flight: Vec<(usize, Vec<Change>)>,
     /// What all of it comes to.
     pub live: Model,
+    /// Whether the log that checkpoints cover is kept, so that a run's past can be asked for.
+    pub keep_history: bool,
     strict: bool,
 }
 
@@ -58,6 +62,7 @@ impl Ledger {
         let mut shards: Vec<ShardLedger> = versions(db)?
             .into_iter()
             .map(|version| ShardLedger {
+                opened: version,
                 acknowledged: version,
                 newest: version,
                 durable: version,
@@ -67,7 +72,7 @@ impl Ledger {
         for (id, run) in &live.runs {
             shards[db.engine().shard_of(*id)].base.runs.insert(*id, run.clone());
         }
-        Ok(Self { shards, in_flight: Vec::new(), live, strict })
+        Ok(Self { shards, in_flight: Vec::new(), live, keep_history: false, strict })
     }
 
     /// A commit is sent.
@@ -80,14 +85,50 @@ impl Ledger {
     /// # Errors
     /// In words: the database did not answer, or counts its commits in another way than it acknowledged them.
     pub fn acknowledge(&mut self, db: &Database) -> Result<(), String> {
-        for (shard, changes) in std::mem::take(&mut self.in_flight) {
+        self.acknowledge_first(self.in_flight.len());
+        self.look(db)
+    }
+
+    /// The first so many of what was sent were made; the rest is not known of.
+    pub fn acknowledge_first(&mut self, made: usize) {
+        for (shard, changes) in self.in_flight.drain(..made.min(self.in_flight.len())) {
             self.live.apply_all(&changes);
             let shard = &mut self.shards[shard];
             shard.newest += 1;
             shard.acknowledged = shard.newest;
             shard.commits.push((shard.newest, changes));
         }
-        self.look(db)
+    }
+
+    /// Whether a run, and the runs that it was forked from, were begun since the database was opened.
+    pub fn begun_here(&self, run: RunId) -> bool {
+        let all = self.shards.iter().flat_map(|shard| &shard.commits).flat_map(|(_, changes)| changes);
+        let mut made = all.filter(|change| change.run() == run);
+        made.find_map(|change| match change {
+            Change::Begin { .. } => Some(true),
+            Change::Fork { of, .. } => Some(of.parent.is_some_and(|parent| self.begun_here(parent))),
+            _ => None,
+        })
+        .unwrap_or(false)
+    }
+
+    /// What a run was behind each of its commits since the database was opened, and before them, with their versions.
+    pub fn states_of(&self, db: &Database, run: RunId) -> Vec<(u64, ModelRun)> {
+        let shard = &self.shards[db.engine().shard_of(run)];
+        let mut states = Vec::new();
+        let mut model = Model::default();
+        if let Some(base) = shard.base.runs.get(&run) {
+            model.runs.insert(run, base.clone());
+            states.push((shard.opened, base.clone()));
+        }
+        for (version, changes) in &shard.commits {
+            let own = changes.iter().filter(|change| change.run() == run);
+            own.for_each(|change| model.apply(change));
+            if let Some(state) = model.runs.get(&run) {
+                states.push((*version, state.clone()));
+            }
+        }
+        states
     }
 
     /// Something of what was sent was refused. Where the shard counts no further all of it was; otherwise nobody knows.

@@ -24,6 +24,9 @@ enum Program {
         seed: Option<u64>,
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Stops at the first violation.
+        #[arg(long)]
+        first: bool,
     },
     /// Files damaged bit by bit, cut, mixed up.
     Corrupt {
@@ -74,13 +77,16 @@ enum Program {
         /// Only every so-many-th operation.
         #[arg(long, default_value_t = 1)]
         stride: usize,
+        /// Stops at the first violation.
+        #[arg(long)]
+        first: bool,
     },
 }
 
 fn main() -> ExitCode {
     let findings: Vec<Finding> = match Cli::parse().program {
-        Program::Sim { images, first_seed, seed, threads } => {
-            crash::run(&crash::Plan { images, first_seed, only: seed, threads })
+        Program::Sim { images, first_seed, seed, threads, first } => {
+            crash::run(&crash::Plan { images, first_seed, only: seed, threads, first })
         }
         Program::Corrupt { stride } => corrupt::run(stride.max(1)),
         Program::Fuzz { inputs, seed } => fuzz::run(inputs, seed),
@@ -101,7 +107,7 @@ fn main() -> ExitCode {
                 }
             };
         }
-        Program::Faults { stride } => faults::run(stride.max(1)),
+        Program::Faults { stride, first } => faults::run(stride.max(1), first),
     };
     let mut holds = true;
     for finding in findings {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use in_mem::{Database, RunId, RunStatus, Timestamp, Value};
+use in_mem::{Database, Run, RunId, RunStatus, Tag, Timestamp, Value};
 
 /// One change that a commit makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,8 +10,10 @@ use in_mem::{Database, RunId, RunStatus, Timestamp, Value};
 pub enum Change {
     /// A run begins.
     Begin { run: RunId, name: String, parent: Option<RunId> },
-    /// A run moves on in its life.
-    Status { run: RunId, status: RunStatus },
+    /// A run begins as another is, or was: its parent's content, and what is its own.
+    Fork { run: RunId, of: Box<ModelRun> },
+    /// A run moves on in its life, at this microsecond.
+    Status { run: RunId, status: RunStatus, at: i64 },
     /// A run gets other tags.
     Tags { run: RunId, tags: Vec<String> },
     /// A run is deleted.
@@ -28,6 +30,8 @@ pub enum Change {
     Unset { run: RunId, cell: String },
     /// A span is recorded, started or ended.
     Span { run: RunId, id: String, start: i64, end: Option<i64>, parent: Option<String> },
+    /// A durable step is recorded, together with its event.
+    Step { run: RunId, place: Vec<u32>, step: ModelStep },
 }
 
 impl Change {
@@ -35,6 +39,7 @@ impl Change {
     pub fn run(&self) -> RunId {
         match self {
             Self::Begin { run, .. }
+            | Self::Fork { run, .. }
             | Self::Status { run, .. }
             | Self::Tags { run, .. }
             | Self::Drop { run }
@@ -43,7 +48,8 @@ impl Change {
             | Self::Append { run, .. }
             | Self::Set { run, .. }
             | Self::Unset { run, .. }
-            | Self::Span { run, .. } => *run,
+            | Self::Span { run, .. }
+            | Self::Step { run, .. } => *run,
         }
     }
 }
@@ -62,6 +68,22 @@ pub struct ModelEvent {
 /// A span: its start, its end, its parent.
 pub type ModelSpan = (i64, Option<i64>, Option<String>);
 
+/// What is recorded of a durable step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelStep {
+    /// Its name.
+    pub name: String,
+    /// Its input.
+    pub input: i64,
+    /// What its effect gave.
+    pub result: String,
+}
+
+/// The words for a step's place.
+pub fn place_in_words(place: &[u32]) -> String {
+    place.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// A run and all it holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelRun {
@@ -71,8 +93,12 @@ pub struct ModelRun {
     pub tags: Vec<String>,
     /// The run that began it.
     pub parent: Option<RunId>,
+    /// Whether it was forked from that run.
+    pub forked: bool,
     /// Where it stands.
     pub status: Option<RunStatus>,
+    /// When it ended.
+    pub ended: Option<i64>,
     /// Its pairs, with the microsecond they expire at.
     pub kv: BTreeMap<Vec<u8>, (Value, Option<i64>)>,
     /// Its events.
@@ -81,6 +107,8 @@ pub struct ModelRun {
     pub cells: BTreeMap<String, Value>,
     /// Its spans.
     pub spans: BTreeMap<String, ModelSpan>,
+    /// Its recorded steps, by place.
+    pub steps: BTreeMap<Vec<u32>, ModelStep>,
 }
 
 impl ModelRun {
@@ -114,7 +142,11 @@ impl Model {
             Change::Begin { name, parent, .. } => {
                 *run = ModelRun { name, parent, status: Some(RunStatus::Running), ..ModelRun::default() };
             }
-            Change::Status { status, .. } => run.status = Some(status),
+            Change::Fork { of, .. } => *run = *of,
+            Change::Status { status, at, .. } => {
+                run.status = Some(status);
+                run.ended = status.is_ended().then_some(at);
+            }
             Change::Tags { tags, .. } => run.tags = tags,
             Change::Drop { .. } => {}
             Change::Put { key, value, expires, .. } => {
@@ -135,12 +167,29 @@ impl Model {
             Change::Span { id, start, end, parent, .. } => {
                 run.spans.insert(id, (start, end, parent));
             }
+            Change::Step { place, step, .. } => {
+                let says = vec![Value::from(place_in_words(&place)), Value::from(step.name.clone())];
+                let payload = Value::from(says);
+                run.events.push(ModelEvent { kind: "step".to_owned(), stream: None, payload });
+                run.steps.insert(place, step);
+            }
         }
     }
 
     /// Makes all of them.
     pub fn apply_all(&mut self, changes: &[Change]) {
         changes.iter().for_each(|change| self.apply(change));
+    }
+
+    /// Whether the database shows these pairs.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn compare_pairs(&self, db: &Database, now: i64) -> Result<(), String> {
+        self.runs.iter().try_for_each(|(id, run)| {
+            let handle = db.run(*id).map_err(|error| error.to_string())?;
+            compare_pairs(&handle, run, now).map_err(|what| format!("run {id}: {what}"))
+        })
     }
 
     /// Whether the database shows these runs, all they hold, and no other run. The first difference otherwise.
@@ -179,17 +228,8 @@ fn same_pairs(what: &str, found: &[(Vec<u8>, Value)], expected: &[(Vec<u8>, Valu
     Err(format!("{what}, pair {at}: found {}, expected {}", show(found.get(at)), show(expected.get(at))))
 }
 
-fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(), String> {
-    let words = |error: in_mem::Error| error.to_string();
-    let run = db.run(id).map_err(words)?;
-    let info = run.info().map_err(words)?;
-    same("name", &*info.meta.name, &*model.name)?;
-    same("status", Some(info.meta.status), model.status)?;
-    same("parent", info.meta.parent, model.parent)?;
-    let tags: Vec<String> = info.meta.tags.iter().map(|tag| (**tag).to_owned()).collect();
-    same("tags", &tags, &model.tags)?;
-
-    let pairs = run.kv().list("").map_err(words)?;
+fn compare_pairs(run: &Run, model: &ModelRun, now: i64) -> Result<(), String> {
+    let pairs = run.kv().list("").map_err(|error| error.to_string())?;
     let found: Vec<(Vec<u8>, Value)> = pairs.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
     let expected: Vec<(Vec<u8>, Value)> = model
         .kv
@@ -203,11 +243,28 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
             .filter_map(|(key, (_, at))| at.map(|at| (String::from_utf8_lossy(key), at - now)))
             .collect();
         format!("{what} (keys that end, and in how many microseconds: {ends:?})")
-    })?;
+    })
+}
+
+fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(), String> {
+    let words = |error: in_mem::Error| error.to_string();
+    let run = db.run(id).map_err(words)?;
+    let info = run.info().map_err(words)?;
+    same("name", &*info.meta.name, &*model.name)?;
+    same("status", Some(info.meta.status), model.status)?;
+    same("parent", info.meta.parent, model.parent)?;
+    let tags: Vec<String> = info.meta.tags.iter().map(|tag| (**tag).to_owned()).collect();
+    same("tags", &tags, &model.tags)?;
+
+    compare_pairs(&run, model, now)?;
 
     let events = run.events().iter().collect::<in_mem::Result<Vec<_>>>().map_err(words)?;
     same("number of events", events.len(), model.events.len())?;
-    same("usage of events", info.events.entries, model.events.len() as u64)?;
+    // A fork is charged for what it has written itself, and a checkpoint gives it what it shared.
+    if !model.forked {
+        same("usage of events", info.events.entries, model.events.len() as u64)?;
+        same("number of spans", info.traces.entries, model.spans.len() as u64)?;
+    }
     same("length of the chain", run.events().len().map_err(words)?, model.events.len() as u64)?;
     for (event, expected) in events.iter().zip(&model.events) {
         same("event's kind", &*event.kind, &*expected.kind)?;
@@ -224,13 +281,41 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
         model.cells.iter().map(|(cell, value)| (cell.clone().into_bytes(), value.clone())).collect();
     same_pairs("cells", &found, &expected)?;
 
-    same("number of spans", info.traces.entries, model.spans.len() as u64)?;
     for (span_id, (start, end, parent)) in &model.spans {
         let span =
             run.traces().get(span_id).map_err(words)?.ok_or_else(|| format!("span {span_id} is gone"))?;
         same("span's start", span.head.start, Timestamp(*start))?;
         same("span's end", span.head.end, end.map(Timestamp))?;
         same("span's parent", span.head.parent.as_deref(), parent.as_deref())?;
+    }
+    let listed = run.traces().query().list().map_err(words)?.len();
+    same("number of spans listed", listed, model.spans.len())?;
+    compare_steps(db, id, model)
+}
+
+/// Whether the recorded steps are there, no others, and give their results back without their effects.
+fn compare_steps(db: &Database, id: RunId, model: &ModelRun) -> Result<(), String> {
+    let words = |error: in_mem::Error| error.to_string();
+    for (place, step) in &model.steps {
+        let mut key = vec![2];
+        place.iter().for_each(|number| key.extend_from_slice(&number.to_be_bytes()));
+        let found = db.engine().get(id, Tag::Run, &key).map_err(words)?.map(|stored| stored.value);
+        let recorded =
+            vec![Value::from(step.name.clone()), Value::from(step.input), Value::from(step.result.clone())];
+        same("step", found, Some(Value::from(recorded)))?;
+    }
+    let run = db.run(id).map_err(words)?;
+    let mut next = 0;
+    while let Some(step) = model.steps.get(&vec![next]) {
+        let again = || Err::<String, _>("the effect ran again");
+        let given = run.step(&step.name, step.input, again).map_err(words)?;
+        same("step's result", &*given, &*step.result)?;
+        next += 1;
+    }
+    let left = model.steps.range(vec![next]..).next().is_some();
+    // A handle that took no step has nothing to finish.
+    if next > 0 {
+        same("whether a step is left", run.finish_steps().is_err(), left)?;
     }
     Ok(())
 }

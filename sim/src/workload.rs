@@ -13,8 +13,14 @@ use in_mem_wal::SimDisk;
 use crate::ledger::Ledger;
 use crate::model::{Change, Model};
 
-/// Runs there may be at once.
+mod forks;
+mod retention;
+mod steps;
+
+/// Runs that may be begun before one is ended or deleted; forks come on top.
 const RUNS: usize = 6;
+/// Runs and forks there may be at once.
+const RUNS_AND_FORKS: usize = 12;
 /// Commits that are sent before the first is waited for.
 const BATCH: usize = 6;
 
@@ -109,8 +115,11 @@ impl Work<'_> {
             0..=6 => self.maintenance(),
             7..=9 => self.advance(),
             10..=24 => self.transaction(id, &open),
-            25..=34 => self.batch(id),
-            35..=37 => self.life(id),
+            25..=31 => self.batch(id),
+            32..=37 => self.life(id),
+            38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
+            46..=51 => self.agent(id),
+            52 | 53 => self.prune(),
             _ => {
                 let run = match self.db.run(id) {
                     Ok(run) => run,
@@ -273,7 +282,20 @@ impl Work<'_> {
         let mut changes = Vec::new();
         for _ in 0..self.rng.usize(1..6) {
             let run = relative.filter(|_| self.rng.bool()).unwrap_or(id);
-            changes.push(match self.rng.u8(..4) {
+            changes.push(match self.rng.u8(..6) {
+                // Whether a delete of nothing is a commit is the engine's own affair: it is not asked.
+                4 | 5 => {
+                    let own = &self.ledger.live.runs[&run];
+                    let key = key(self.rng);
+                    let cell = format!("c{}", self.rng.u8(..4));
+                    if own.get(&key, self.clock.now().0).is_some() {
+                        Change::Delete { run, key }
+                    } else if own.cells.contains_key(&cell) {
+                        Change::Unset { run, cell }
+                    } else {
+                        Change::Set { run, cell, value: Value::Null }
+                    }
+                }
                 0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: value(self.rng) },
                 1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: value(self.rng) },
                 _ => Change::Put { run, key: key(self.rng), value: value(self.rng), expires: None },
@@ -291,6 +313,8 @@ impl Work<'_> {
                         }
                         Change::Set { cell, value, .. } => tx.state_of(&on).set(cell, value.clone())?,
                         Change::Put { key, value, .. } => tx.kv_of(&on).put(key, value.clone())?,
+                        Change::Delete { key, .. } => tx.kv_of(&on).delete(key).map(drop)?,
+                        Change::Unset { cell, .. } => tx.state_of(&on).delete(cell).map(drop)?,
                         _ => {}
                     }
                 }
@@ -341,7 +365,7 @@ impl Work<'_> {
             return self.end(result);
         }
         let status = [RunStatus::Completed, RunStatus::Failed][self.rng.usize(..2)];
-        self.send(id, vec![Change::Status { run: id, status }]);
+        self.send(id, vec![Change::Status { run: id, status, at: self.now() }]);
         let result = run.end(status);
         self.end(result)
     }

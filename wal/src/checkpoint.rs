@@ -213,13 +213,13 @@ impl CheckpointWriter {
         self.block.extend_from_slice(&digest.to_le_bytes());
         self.flush(FOOTER)?;
         hit(Failpoint::CheckpointWritten);
-        if !cfg!(inmem_mutant = "wal_checkpoint_without_sync") {
+        if !crate::planted::is_planted("wal_checkpoint_without_sync") {
             self.file.sync_data().map_err(LogError::room("sync", &self.part))?;
         }
         hit(Failpoint::CheckpointSynced);
         self.storage.rename(&self.part, &self.path).map_err(LogError::io("rename to", &self.path))?;
         hit(Failpoint::CheckpointRenamed);
-        if !cfg!(inmem_mutant = "wal_checkpoint_without_dir_sync") {
+        if !crate::planted::is_planted("wal_checkpoint_without_dir_sync") {
             self.storage.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))?;
         }
         hit(Failpoint::CheckpointNamed);

@@ -11,8 +11,10 @@ use crate::error::{ApplyError, LogError};
 use crate::index::{SegmentIndex, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::intact;
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name};
+use crate::scan::{Start, intact};
+use crate::segment::{
+    SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
+};
 use crate::storage::{File, OpenMode, Storage, read_exact_at};
 
 /// Reads transactions by position or by run. Not `Sync` state of any log: make one per reader.
@@ -125,17 +127,23 @@ impl HistoryReader {
 
     /// Reads the transaction that begins at a place, whole, also where it goes on in later segments.
     pub fn read(&mut self, at: Position) -> Result<RecordView<'_>, LogError> {
+        let path = self.segment(at.segment)?.path.clone();
+        match self.read_unless_aborted(at)? {
+            Some(view) => Ok(view),
+            None => Err(LogError::damaged(&path, at.offset, "a whole transaction", "an aborted one")),
+        }
+    }
+
+    /// As [`HistoryReader::read`]; `None`: a crash cut it off, and recovery says in the log that it was discarded.
+    pub(crate) fn read_unless_aborted(&mut self, at: Position) -> Result<Option<RecordView<'_>>, LogError> {
         let (begin, size) = self.fetch(at)?;
         if begin.kind >= kind::FIRST_OWN || !matches!(begin.part(), Part::Whole | Part::Begin) {
             let path = self.segment(at.segment)?.path.clone();
             return Err(LogError::damaged(&path, at.offset, "the start of a transaction", "another record"));
         }
         if begin.part() == Part::Whole {
-            return Ok(RecordView::new(
-                &begin,
-                &self.record[HEADER_BYTES..HEADER_BYTES + begin.len as usize],
-                at,
-            ));
+            let payload = &self.record[HEADER_BYTES..HEADER_BYTES + begin.len as usize];
+            return Ok(Some(RecordView::new(&begin, payload, at)));
         }
         let mut assembled = std::mem::take(&mut self.assembled);
         assembled.clear();
@@ -143,9 +151,15 @@ impl HistoryReader {
         let mut next = Position { offset: at.offset + size as u64, ..at };
         let mut last = begin;
         loop {
-            let (header, size) = self.fetch(next)?;
+            let fetched = self.fetch(next);
+            let torn = !matches!(&fetched, Ok((header, _)) if header.follows(&last));
+            if torn && let Some(segment) = self.goes_on(next, &last)? {
+                next = Position { segment, offset: SEGMENT_HEADER_BYTES };
+                continue;
+            }
+            let (header, size) = fetched?;
             let payload = &self.record[HEADER_BYTES..HEADER_BYTES + header.len as usize];
-            let follows = header.lsn == last.lsn.wrapping_add(1) && header.prev_crc == last.crc;
+            let follows = header.follows(&last);
             let same = header.run == begin.run && header.version == begin.version;
             let step = match (header.kind, header.part()) {
                 _ if !follows => None,
@@ -153,6 +167,7 @@ impl HistoryReader {
                     payload.try_into().ok().map(u64::from_le_bytes).filter(|n| *n > next.segment)
                 }
                 (kind::START, _) => Some(next.segment),
+                (kind::ABORT, _) => return Ok(None),
                 (k, Part::Continue | Part::Commit) if k == begin.kind && same => {
                     assembled.extend_from_slice(payload);
                     Some(next.segment)
@@ -181,7 +196,7 @@ impl HistoryReader {
                     ));
                 }
                 self.assembled = assembled;
-                return Ok(RecordView::new(&header, &self.assembled[8..], at));
+                return Ok(Some(RecordView::new(&header, &self.assembled[8..], at)));
             }
             last = header;
             if header.kind == kind::SEAL {
@@ -194,6 +209,23 @@ impl HistoryReader {
                 Position { segment, offset: SEGMENT_HEADER_BYTES }
             };
         }
+    }
+
+    /// The segment in which the log goes on behind a torn tail: its start record names this place and the record before it.
+    fn goes_on(&mut self, end: Position, last: &Header) -> Result<Option<u64>, LogError> {
+        for (number, _) in self.segments()?.into_iter().filter(|(number, _)| *number > end.segment) {
+            let (file, path, header, _) = self.parts(number)?;
+            let mut start = [0; START_BYTES as usize];
+            read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
+            let from = Start::read(&start, 0, &header);
+            if from.is_some_and(|from| {
+                (from.from_segment, from.from_end) == (end.segment, end.offset)
+                    && (from.lsn, from.prev_crc) == (last.lsn.wrapping_add(1), last.crc)
+            }) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     /// Hands out the transactions of `run` that begin in sealed segments numbered below `before`, oldest first,
@@ -212,7 +244,7 @@ impl HistoryReader {
             };
             for offset in offsets {
                 let at = Position { segment: number, offset };
-                let view = self.read(at)?;
+                let Some(view) = self.read_unless_aborted(at)? else { continue };
                 if view.run != *run {
                     // Checksummed and yet wrong: never hand out another run's transaction.
                     let index = path.with_file_name(index_name(number));

@@ -40,6 +40,7 @@ mod lock;
 mod log;
 mod lsn;
 pub mod manifest;
+pub mod planted;
 mod record;
 mod recovery;
 mod release;

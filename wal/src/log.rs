@@ -349,7 +349,7 @@ impl ShardLog {
             prev_crc: self.last_crc,
             synced_distance: Header::distance(
                 lsn,
-                if cfg!(inmem_mutant = "wal_freeze_synced_mark") { 0 } else { self.synced },
+                if crate::planted::is_planted("wal_freeze_synced_mark") { 0 } else { self.synced },
             ),
             run: entry.run,
             version: entry.version,
@@ -477,14 +477,17 @@ impl ShardLog {
         if let Err(e) = job.run() {
             // Counted as unsynced for ever.
             self.unsynced_bytes += in_flight.bytes;
-            if !cfg!(inmem_mutant = "wal_forgive_failed_sync") {
+            if !crate::planted::is_planted("wal_forgive_failed_sync") {
                 self.set_poison(e.to_string());
             }
             return Err(e);
         }
         self.check_poison()?;
-        self.synced =
-            if cfg!(inmem_mutant = "wal_synced_runs_ahead") { self.last_lsn } else { in_flight.through };
+        self.synced = if crate::planted::is_planted("wal_synced_runs_ahead") {
+            self.last_lsn
+        } else {
+            in_flight.through
+        };
         let mut writes = std::mem::take(&mut job.writes);
         if let Some(write) = writes.first_mut() {
             let mut bytes = std::mem::take(&mut write.bytes);
@@ -601,7 +604,7 @@ impl ShardLog {
         let mut numbers = Vec::new();
         while let Some(segment) = self.sealed.front() {
             let undurable =
-                segment.last_lsn.0 + 1 > self.synced && !cfg!(inmem_mutant = "wal_release_unsynced");
+                segment.last_lsn.0 + 1 > self.synced && !crate::planted::is_planted("wal_release_unsynced");
             if segment.last_lsn >= lsn || undurable || self.poison.is_some() {
                 break;
             }

@@ -86,6 +86,11 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 impl Header {
+    /// Whether this is the record right behind `last`.
+    pub(crate) fn follows(&self, last: &Header) -> bool {
+        self.lsn == last.lsn.wrapping_add(1) && self.prev_crc == last.crc
+    }
+
     /// Reads the fields, whatever they say. `bytes` holds at least [`HEADER_BYTES`].
     #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Header {
@@ -162,7 +167,7 @@ pub(crate) fn flags(part: Part, skippable: bool) -> u8 {
 /// The checksum of a record of which `bytes` holds header, payload and padding.
 #[inline]
 pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    if cfg!(inmem_mutant = "wal_checksum_skips_timestamp") {
+    if crate::planted::is_planted("wal_checksum_skips_timestamp") {
         return crc32fast::hash(&bytes[4..56]) ^ crc32fast::hash(&bytes[64..]);
     }
     crc32fast::hash(&bytes[4..])

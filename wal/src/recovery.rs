@@ -143,6 +143,28 @@ impl Repair<'_> {
         Ok(numbers.max().unwrap_or(0))
     }
 
+    /// Removes the indexes of the segment in which the log ends and of later ones: made when that was sealed, they may list
+    /// what a power cut took, and will not list what is appended now.
+    fn forget_indexes(&self, from: u64) -> Result<(), LogError> {
+        if crate::planted::is_planted("wal_keep_stale_indexes") {
+            return Ok(());
+        }
+        let names = self.storage.read_dir(self.dir).map_err(LogError::io("list", self.dir))?;
+        let mut removed = false;
+        for name in names.iter().filter(|name| name.ends_with(".idx")) {
+            if u64::from_str_radix(name.get(..16).unwrap_or_default(), 16).is_ok_and(|number| number >= from)
+            {
+                let path = self.dir.join(name);
+                self.storage.remove(&path).map_err(LogError::io("remove", &path))?;
+                removed = true;
+            }
+        }
+        if removed {
+            self.storage.sync_dir(self.dir).map_err(LogError::io("sync the directory", self.dir))?;
+        }
+        Ok(())
+    }
+
     fn header(&self, number: u64) -> SegmentHeader {
         SegmentHeader {
             shard: self.config.shard,
@@ -177,7 +199,8 @@ impl Repair<'_> {
         self.harden(&w)?;
         hit(Failpoint::RecoverHardened);
         let here = w.segments[last.index].number;
-        if w.case.verdict() == Verdict::Torn && !cfg!(inmem_mutant = "wal_write_over_torn_tail") {
+        self.forget_indexes(here)?;
+        if w.case.verdict() == Verdict::Torn && !crate::planted::is_planted("wal_write_over_torn_tail") {
             report.torn = Some(self.cut(&mut w, last)?);
             hit(Failpoint::RecoverCut);
             let sealed = sealed(&w, &w.chain);
@@ -240,7 +263,7 @@ impl Repair<'_> {
     /// A sync alone would not do: after a failed sync the system may hold pages in memory that it takes for clean and
     /// that are not on disk. Writing the same bytes makes them dirty again.
     fn harden(&self, w: &Walk) -> Result<(), LogError> {
-        if cfg!(inmem_mutant = "wal_skip_harden") {
+        if crate::planted::is_planted("wal_skip_harden") {
             return Ok(());
         }
         let mut buf = Vec::new();

@@ -173,7 +173,10 @@ impl HistoryReader {
                         RecordView::new(&header, payload, at)
                     }
                     // Large, in several parts, or damaged: read alone, which says what is wrong.
-                    _ => self.read(at)?,
+                    _ => match self.read_unless_aborted(at)? {
+                        Some(view) => view,
+                        None => continue,
+                    },
                 };
                 if !runs.contains(&view.run) {
                     return Err(LogError::damaged(&path, offset, "a record of the run", "another run's"));

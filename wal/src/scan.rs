@@ -104,7 +104,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    fn read(bytes: &[u8], at: usize, header: &SegmentHeader) -> Option<Start> {
+    pub(crate) fn read(bytes: &[u8], at: usize, header: &SegmentHeader) -> Option<Start> {
         let (head, payload, _) = intact(bytes, at).ok()?;
         let right = head.kind == kind::START
             && head.lsn > 0
@@ -306,7 +306,7 @@ pub(crate) fn walk(
             let (expected, found) = fault.map_or_else(Default::default, |f| f.describe(w.last_lsn + 1));
             return Err(w.segments[index].corrupt(w.case, end, expected, found).into());
         }
-        w.incomplete = assembly.begun.is_some() && !cfg!(inmem_mutant = "wal_forget_abort");
+        w.incomplete = assembly.begun.is_some() && !crate::planted::is_planted("wal_forget_abort");
         return Ok(w);
     }
 }
@@ -544,7 +544,7 @@ fn gather(
     let salt = w.segments[index].header.as_ref().map_or(0, |h| h.salt);
     if !evidence.zero_to_end {
         let seen = search(&buf[end as usize..], Some(salt), shard, lost);
-        evidence.witness_here = seen.vouched >= lost && !cfg!(inmem_mutant = "wal_ignore_witness");
+        evidence.witness_here = seen.vouched >= lost && !crate::planted::is_planted("wal_ignore_witness");
         evidence.forged |= seen.gave_up;
         w.dropped += seen.records;
     }
@@ -561,7 +561,8 @@ fn gather(
             lost,
         );
         evidence.later_used = true;
-        evidence.witness_later |= seen.vouched >= lost && !cfg!(inmem_mutant = "wal_ignore_later_segments");
+        evidence.witness_later |=
+            seen.vouched >= lost && !crate::planted::is_planted("wal_ignore_later_segments");
         evidence.forged |= seen.gave_up;
         evidence.successor_damaged |= later.header.is_err() && seen.records > 0;
         w.dropped += seen.records;

@@ -111,6 +111,7 @@ impl SegmentHeader {
 /// The salt of a segment: distinct for every number under one seed (the mixing is a bijection of the low 32 bits),
 /// and never zero, so that zeroes never look like a record.
 pub(crate) fn salt(seed: u64, shard: u16, number: u64) -> u32 {
+    let number = if crate::planted::is_planted("wal_reuse_salt") { 1 } else { number };
     let mut x = (number as u32) ^ (seed as u32);
     x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
     x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
@@ -178,7 +179,7 @@ pub(crate) fn prepare(
         hit(Failpoint::SpareSynced);
         storage.rename(&tmp, &path).map_err(LogError::room("rename a new segment to", &path))?;
         hit(Failpoint::SpareRenamed);
-        if !cfg!(inmem_mutant = "wal_skip_dir_sync") {
+        if !crate::planted::is_planted("wal_skip_dir_sync") {
             storage.sync_dir(dir).map_err(LogError::room("sync the directory", dir))?;
         }
         hit(Failpoint::SpareReady);

@@ -129,14 +129,14 @@ pub(crate) fn write_atomically(storage: &dyn Storage, path: &Path, bytes: &[u8])
     let file = storage.open(&tmp, OpenMode::Truncate)?;
     file.write_at(0, bytes)?;
     hit(Failpoint::ReplaceWritten);
-    if !cfg!(inmem_mutant = "wal_file_without_sync") {
+    if !crate::planted::is_planted("wal_file_without_sync") {
         file.sync_data()?;
     }
     hit(Failpoint::ReplaceSynced);
     drop(file);
     storage.rename(&tmp, path)?;
     hit(Failpoint::ReplaceRenamed);
-    if cfg!(inmem_mutant = "wal_rename_without_dir_sync") {
+    if crate::planted::is_planted("wal_rename_without_dir_sync") {
         return Ok(());
     }
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))?;

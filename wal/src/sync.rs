@@ -71,7 +71,7 @@ impl SyncJob {
         // Oldest segment first, so that what is durable is a prefix as often as it can be.
         for write in &self.writes {
             let range = &write.range;
-            let done = if cfg!(inmem_mutant = "wal_ack_before_sync") {
+            let done = if crate::planted::is_planted("wal_ack_before_sync") {
                 if write.bytes.is_empty() { Ok(()) } else { write.file.write_at(range.start, &write.bytes) }
             } else if write.bytes.is_empty() {
                 write.file.sync_range(range.start, range.end - range.start)

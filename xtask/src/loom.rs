@@ -127,12 +127,17 @@ fn test(models: &[&str], preemptions: u32) -> Command {
 }
 
 /// A compiler that plants the bug in this workspace's crates alone: their dependencies need not be built again for it.
-pub(crate) fn wrapper(mutant: &str) -> Result<PathBuf, Error> {
+fn wrapper(mutant: &str) -> Result<PathBuf, Error> {
+    compiler_with(mutant, &format!("inmem_mutant=\"{mutant}\""))
+}
+
+/// A compiler that sets this cfg for this workspace's crates alone, under a name of its own.
+pub(crate) fn compiler_with(name: &str, cfg: &str) -> Result<PathBuf, Error> {
     use std::os::unix::fs::PermissionsExt;
     let directory = shell::root().join("target/loom/mutants");
     fs::create_dir_all(&directory)?;
-    let path = directory.join(mutant);
-    fs::write(&path, format!("#!/bin/sh\nexec \"$@\" --cfg 'inmem_mutant=\"{mutant}\"'\n"))?;
+    let path = directory.join(name);
+    fs::write(&path, format!("#!/bin/sh\nexec \"$@\" --cfg '{cfg}'\n"))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }

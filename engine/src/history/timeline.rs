@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use in_mem_shard::core::effect::Effect;
-use in_mem_shard::core::event::event_key;
+use in_mem_shard::core::event::{event_key, event_sequence};
 use in_mem_shard::core::fork::is_shared;
 use in_mem_shard::core::run_meta::RunMeta;
 use serde::{Deserialize, Serialize};
@@ -241,12 +241,9 @@ impl Timeline {
             }
             Point::Version(at) => self.commits.partition_point(|commit| commit.version <= at),
             Point::Time(at) => self.commits.partition_point(|commit| commit.timestamp <= at),
-            Point::Event(sequence) => match self.key(Tag::Event, &event_key(sequence)) {
-                Some(key) => key.versions[0].commit as usize,
-                None => {
-                    let len = self.keys.iter().filter(|key| key.tag == Tag::Event).count() as u64;
-                    return Err(HistoryError::NoEvent { run, sequence, len });
-                }
+            Point::Event(sequence) => match self.appended(sequence) {
+                Some(commit) => commit as usize,
+                None => return Err(HistoryError::NoEvent { run, sequence, len: self.events() }),
             },
         };
         match (place, point) {
@@ -254,6 +251,23 @@ impl Timeline {
             (0, Point::Version(at)) => Err(HistoryError::BeforeVersion { run, at, first: first.version }),
             (place, _) => Ok(place),
         }
+    }
+
+    /// The commit that appended the run's own event of this number. A fork of the past begins by taking back its parent's.
+    fn appended(&self, sequence: u64) -> Option<u32> {
+        let key = self.key(Tag::Event, &event_key(sequence))?;
+        key.versions.iter().find(|version| version.value.is_some()).map(|version| version.commit)
+    }
+
+    /// How many events there are at the end, those of a fork's parents included.
+    fn events(&self) -> u64 {
+        let mut len = self.base.as_ref().map_or(0, |base| base.timeline.events());
+        for key in self.keys.iter().filter(|key| key.tag == Tag::Event) {
+            let Some(sequence) = event_sequence(&key.user) else { continue };
+            let there = key.versions.last().is_some_and(|version| version.value.is_some());
+            len = if there { len.max(sequence + 1) } else { len.min(sequence) };
+        }
+        len
     }
 
     fn key(&self, tag: Tag, user: &[u8]) -> Option<&KeyHistory> {
@@ -441,8 +455,19 @@ impl View {
         base.get_as_of(tag, user, now)
     }
 
-    /// The keys that were written between an earlier view of the same timeline and this one, in order.
+    /// The keys that were written between an earlier view and this one, in order. The earlier one is of the same timeline, or,
+    /// from before a fork, of a parent's.
     pub fn changed_since(&self, earlier: &View) -> Vec<(Tag, KeyBytes)> {
+        if earlier.timeline.run != self.timeline.run
+            && let Some(base) = &self.timeline.base
+        {
+            let begin = Self { timeline: self.timeline.clone(), place: 0 };
+            let mut changed = self.changed_since(&begin);
+            changed.extend(base.changed_since(earlier));
+            changed.sort_unstable();
+            changed.dedup();
+            return changed;
+        }
         let commits = &self.timeline.commits;
         let end = |place: usize| place.checked_sub(1).map_or(0, |last| commits[last].changes_end);
         let (from, to) = (end(earlier.place.min(self.place)), end(self.place));
@@ -580,7 +605,11 @@ impl Engine {
             .key(Tag::Run, b"")
             .and_then(|key| key.versions.first())
             .filter(|version| version.commit == 1);
-        let Some(meta) = begins.and_then(|version| RunMeta::from_value(version.value.as_ref()?)) else {
+        // So does a change of that, with which the log may go on where its beginning was let go.
+        let meta = begins
+            .and_then(|version| RunMeta::from_value(version.value.as_ref()?))
+            .filter(|meta| meta.first_version == first.version);
+        let Some(meta) = meta else {
             return Err(HistoryError::Cut { run, oldest: first.version }.into());
         };
         // A later commit may have written that again.

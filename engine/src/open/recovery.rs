@@ -179,7 +179,7 @@ fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
         });
     }
     let note = match damage {
-        Some((_, error)) if place.based && !cfg!(inmem_mutant = "engine_forget_base") => {
+        Some((_, error)) if place.based && !in_mem_wal::planted::is_planted("engine_forget_base") => {
             return Err(OpenError::CheckpointLost {
                 source: Arc::new(error),
                 instead: "the shard began with a checkpoint, and no other is sound".to_owned(),

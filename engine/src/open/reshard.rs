@@ -43,7 +43,7 @@ pub(super) fn reshard(
         runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
     }
     drop(old);
-    if cfg!(inmem_mutant = "engine_manifest_before_shards") {
+    if in_mem_wal::planted::is_planted("engine_manifest_before_shards") {
         manifest.write(&**storage, &directory.path)?;
     }
     hit(Failpoint::ReshardWritten);

@@ -288,7 +288,7 @@ impl ShardCore {
     ) -> Result<Version, WriteError> {
         let version = Version(self.version.0 + 1);
         let logged = self.log.append(run, version, self.now, several_runs, payload);
-        if !cfg!(inmem_mutant = "shard_drop_commit_error") {
+        if !in_mem_wal::planted::is_planted("shard_drop_commit_error") {
             logged?;
         }
         self.version = version;

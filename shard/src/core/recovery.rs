@@ -252,14 +252,14 @@ impl ShardCore {
                     // A run made together with its content has its meta last in the record: as in `load_entry`, what
                     // comes first must still be counted, and its events be the chain's.
                     self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
-                    let expires_at =
-                        expires_at.filter(|_| !cfg!(inmem_mutant = "shard_replay_forgets_expiry"));
+                    let expires_at = expires_at
+                        .filter(|_| !in_mem_wal::planted::is_planted("shard_replay_forgets_expiry"));
                     self.install(run, tag, key, version, Some(value), expires_at);
                 }
                 Effect::Delete { tag, key } => self.install(run, tag, key, version, None, None),
                 Effect::DropRun => self.install_drop(run, version),
             }
-            if cfg!(inmem_mutant = "shard_replay_half") {
+            if in_mem_wal::planted::is_planted("shard_replay_half") {
                 break;
             }
         }
