@@ -24,6 +24,7 @@ mod reclaim;
 mod retention;
 mod slab;
 mod table;
+mod table_writer;
 mod threads;
 mod writer;
 
