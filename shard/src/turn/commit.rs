@@ -102,6 +102,16 @@ impl GroupCommit {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// The highest ticket given out.
+    pub(crate) fn issued(&self) -> u64 {
+        self.issued.load(Ordering::Acquire)
+    }
+
+    /// How many tickets wait for a sync, where tickets count commits.
+    pub(crate) fn tickets_out(&self) -> u64 {
+        self.issued().saturating_sub(self.durable())
+    }
+
     /// By the leader, inside its turn.
     pub(crate) fn set_durable(&self, ticket: Ticket) {
         self.durable.store(ticket.0, Ordering::Release);

@@ -12,6 +12,7 @@
 //! | `slot` | where answers are left; whom to wake |
 //! | `hold` | one turn, from taking it to releasing it: drain, execute, answer, a panic |
 //! | `commit` | group commit: who leads a sync, who waits for which ticket |
+//! | `gather` | how long a leader lets the next batch gather before it syncs |
 //! | `shard` | the handle: submit, call, wait, close |
 //! | `pending` | an answer to come: blocking, with a limit, or awaited |
 //! | `home` | the home thread's loops |
@@ -25,6 +26,7 @@
 
 mod commit;
 mod error;
+mod gather;
 mod hold;
 mod home;
 mod options;

@@ -1,6 +1,7 @@
 //! The handle to a shard: how commands get in and answers out.
 
 use super::commit::{GroupCommit, Next, Successor};
+use super::gather::Gather;
 use super::hold::{Answer, Envelope, Holder, State, Turn, in_turn, wake_all};
 use super::home::{self, HomeLink};
 use super::inbox::{Full, Inbox};
@@ -50,6 +51,7 @@ pub(crate) struct Inner<C: Core> {
     pub(crate) inbox: Inbox<Envelope<C>>,
     pub(crate) slots: Slots<Answer<C::Reply>>,
     pub(crate) commit: GroupCommit,
+    gather: Gather,
     pub(crate) home: HomeLink,
     pub(crate) counters: Counters,
     /// Callers' spins; the home thread has its own.
@@ -99,6 +101,7 @@ impl<C: Core> Shard<C> {
             inbox: Inbox::new(options.inbox_capacity),
             slots: Slots::new(options.reply_slots_limit),
             commit: GroupCommit::new(),
+            gather: Gather::new(),
             home: HomeLink::new(),
             counters: Counters::default(),
             spin: Spin::new(options.spin_limit_pauses),
@@ -536,6 +539,11 @@ impl<C: Core> Inner<C> {
     /// One sync, by its leader. `go_on`: stays the leader if more waits. Returns whether it has to lead on.
     pub(crate) fn lead_once(&self, go_on: bool) -> bool {
         let mut guard = LeadGuard { inner: self, done: false };
+        // Without a home thread one thread does everything: nobody would come.
+        if self.background {
+            self.gather.wait(|| self.commit.tickets_out());
+        }
+        let durable_before = self.commit.durable();
         if let Some(mut turn) = self.enter_blocking(Holder::Caller) {
             let job = turn.begin_sync();
             let broken = job.is_none() && self.commit.has_unsynced();
@@ -545,12 +553,15 @@ impl<C: Core> Inner<C> {
             }
             let _ = turn.finish();
             if let Some(mut job) = job {
+                let begun = Instant::now();
                 job.run();
+                let took = begun.elapsed();
                 if let Some(mut turn) = self.enter_blocking(Holder::Caller) {
                     turn.finish_sync(job);
                     // Answers held back in this turn are for the next leader, whom `end_lead` names.
                     let _ = turn.finish();
                 }
+                self.gather.learn(took, self.commit.issued().saturating_sub(durable_before));
             }
         }
         guard.done = true;
