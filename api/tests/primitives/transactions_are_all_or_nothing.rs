@@ -223,7 +223,8 @@ fn a_transaction_does_to_cells_what_the_run_does() {
         })
         .expect("commits");
         // Another writer of what was read, or of what was found missing, is a conflict.
-        let writes: [&dyn Fn(&mut in_mem::Transaction<'_>) -> in_mem::Result<()>; 3] =
+        type InTx<'c> = &'c dyn Fn(&mut in_mem::Transaction<'_>) -> in_mem::Result<()>;
+        let writes: [InTx<'_>; 3] =
             [&|tx| tx.state().init("new", 1), &|tx| tx.state().transition("new", add).map(drop), &|tx| {
                 tx.state().list("n").and_then(|_| tx.state().set("other", 1))
             }];
