@@ -82,6 +82,30 @@ impl Runs {
         self
     }
 
+    /// Only those that started at or after; one that has not started is left out.
+    pub fn started_from(mut self, at: Timestamp) -> Self {
+        self.query.filter.started_from = Some(at);
+        self
+    }
+
+    /// Only those that started before; one that has not started is left out.
+    pub fn started_before(mut self, at: Timestamp) -> Self {
+        self.query.filter.started_before = Some(at);
+        self
+    }
+
+    /// Only those that ended at or after; one that has not ended is left out.
+    pub fn ended_from(mut self, at: Timestamp) -> Self {
+        self.query.filter.ended_from = Some(at);
+        self
+    }
+
+    /// Only those that ended before; one that has not ended is left out.
+    pub fn ended_before(mut self, at: Timestamp) -> Self {
+        self.query.filter.ended_before = Some(at);
+        self
+    }
+
     /// Only those that were at work when their process ended.
     pub fn orphaned(mut self) -> Self {
         self.query.filter.orphaned = Some(true);

@@ -1,5 +1,7 @@
 //! Transactions over a run and its children.
 
+mod state;
+
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, Version
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::state::TxState;
 use crate::traces;
 use crate::{
     BeginRun, Error, Event, EventDraft, Result, Run, RunStatus, Span, SpanDraft, SpanEnd, WriteError,
@@ -209,6 +212,18 @@ impl<'r> Transaction<'r> {
     }
 
     fn put(&mut self, run: RunId, tag: Tag, key: &[u8], value: Value, condition: Condition) -> Result<()> {
+        self.put_until(run, tag, key, value, None, condition)
+    }
+
+    fn put_until(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        value: Value,
+        expires_at: Option<Timestamp>,
+        condition: Condition,
+    ) -> Result<()> {
         check_pair(key, &value)?;
         self.note_op()?;
         self.written_bytes += key.len() + value.heap_bytes();
@@ -218,7 +233,7 @@ impl<'r> Transaction<'r> {
                 limit: limits::MAX_TRANSACTION_BYTES,
             });
         }
-        self.writes.put(run, tag, key, value, None, condition);
+        self.writes.put(run, tag, key, value, expires_at, condition);
         Ok(())
     }
 
@@ -301,6 +316,44 @@ impl TxKv<'_, '_> {
     /// [`Error::Key`], [`Error::Value`], [`Error::TooLong`].
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Value>) -> Result<()> {
         self.tx.put(self.run, Tag::Kv, key.as_ref(), value.into(), Condition::Any)
+    }
+
+    /// The values of several keys, in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`TxKv::get`].
+    pub fn get_many<K: AsRef<[u8]>>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Value>>> {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Puts several pairs; of two with one key the later holds.
+    ///
+    /// # Errors
+    /// As [`TxKv::put`]; the pairs before the one that was refused stay in the transaction.
+    pub fn put_many<K: AsRef<[u8]>, V: Into<Value>>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        pairs.into_iter().try_for_each(|(key, value)| self.put(key, value))
+    }
+
+    /// Puts a value that stops being there after a while, counted from this call. The transaction itself sees it until it
+    /// commits.
+    ///
+    /// # Errors
+    /// As [`TxKv::put`].
+    pub fn put_with_ttl(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Value>,
+        ttl: Duration,
+    ) -> Result<()> {
+        let expires_at = self.tx.run.engine.now().saturating_add(ttl);
+        let value = value.into();
+        self.tx.put_until(self.run, Tag::Kv, key.as_ref(), value, Some(expires_at), Condition::Any)
     }
 
     /// The value of a key as a type of the caller's.
@@ -422,53 +475,6 @@ impl TxEvents<'_, '_> {
         let run = self.tx.run;
         let stored = self.tx.get(self.run, Tag::Event, &event::event_key(sequence))?;
         stored.map(|stored| run.events().unpack(sequence, &stored)).transpose()
-    }
-}
-
-/// The state cells of a run, inside a transaction.
-#[derive(Debug)]
-pub struct TxState<'t, 'r> {
-    tx: &'t mut Transaction<'r>,
-    run: RunId,
-}
-
-impl TxState<'_, '_> {
-    /// The cell's value.
-    ///
-    /// # Errors
-    /// [`crate::SnapshotError::Expired`].
-    pub fn read(&mut self, cell: impl AsRef<str>) -> Result<Option<Value>> {
-        self.tx.get_own(self.run, Tag::State, cell.as_ref().as_bytes())
-    }
-
-    /// Sets a cell.
-    ///
-    /// # Errors
-    /// [`Error::Value`], [`Error::TooLong`].
-    pub fn set(&mut self, cell: impl AsRef<str>, value: impl Into<Value>) -> Result<()> {
-        self.tx.put(self.run, Tag::State, cell.as_ref().as_bytes(), value.into(), Condition::Any)
-    }
-
-    /// Sets a cell that is at this version when the transaction commits.
-    ///
-    /// # Errors
-    /// As [`TxState::set`]; the commit fails with [`WriteError::ConditionFailed`] where it is not.
-    pub fn cas(&mut self, cell: impl AsRef<str>, expected: Version, value: impl Into<Value>) -> Result<()> {
-        self.tx.put(
-            self.run,
-            Tag::State,
-            cell.as_ref().as_bytes(),
-            value.into(),
-            Condition::Version(expected),
-        )
-    }
-
-    /// Deletes a cell; says whether it was there.
-    ///
-    /// # Errors
-    /// [`crate::SnapshotError::Expired`].
-    pub fn delete(&mut self, cell: impl AsRef<str>) -> Result<bool> {
-        self.tx.delete(self.run, Tag::State, cell.as_ref().as_bytes())
     }
 }
 

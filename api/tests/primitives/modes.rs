@@ -1,6 +1,9 @@
 //! Databases of every mode, for tests of what must not depend on the mode.
 
-use in_mem::{Database, Durability, Execution};
+use std::sync::Arc;
+
+use in_mem::{Builder, Database, Durability, Execution};
+use in_mem_wal::SimDisk;
 
 /// A way to run a database.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +29,16 @@ impl Setup {
     }
 
     pub(crate) fn open(self, dir: &std::path::Path) -> Database {
-        let builder = Database::builder().shards(2).execution(self.execution).segment_bytes(1 << 20);
+        self.open_with(Database::builder(), dir)
+    }
+
+    /// Opens it on a simulated disk.
+    pub(crate) fn open_on(self, disk: Arc<SimDisk>, dir: &std::path::Path) -> Database {
+        self.open_with(Database::builder().storage(disk), dir)
+    }
+
+    fn open_with(self, builder: Builder, dir: &std::path::Path) -> Database {
+        let builder = builder.shards(2).execution(self.execution).segment_bytes(1 << 20);
         match self.durability {
             None => builder.durability(Durability::InMemory).open(),
             Some(durability) => builder.path(dir).durability(durability).open(),

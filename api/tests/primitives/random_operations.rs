@@ -1,8 +1,10 @@
 //! Random operations over all primitives, transactions and reopening, against a model so simple that it is right.
 //!
 //! `IN_MEM_RANDOM_OPS` says how many operations (over all modes), `IN_MEM_RANDOM_SEED` with which seed; a failure names its own.
+//! What the modes with a log write goes to a simulated disk, whose syncs cost nothing, and for a few seeds to the real one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use in_mem::{
     Database, Error, Run, RunId, RunStatus, SpanDraft, SpanEnd, SpanKind, SpanStatus, Timestamp, Transaction,
@@ -14,6 +16,10 @@ use crate::modes::Setup;
 const DEFAULT_OPS: u64 = 12_000;
 /// Operations between two seeds.
 const OPS_PER_SEED: u64 = 2_000;
+/// One seed in so many has the real disk; prime to the count of the modes, so that each mode has its turn.
+const SEEDS_PER_REAL_DISK: u64 = 17;
+/// Which of them: one of the default's, in the mode that waits for its syncs.
+const ON_REAL_DISK: u64 = 5;
 
 #[derive(Debug, Clone, PartialEq)]
 struct ModelEvent {
@@ -418,15 +424,23 @@ fn check(db: &Database, model: &Model) {
     assert_eq!(db.runs().status(RunStatus::Running).count().unwrap(), running);
 }
 
-fn run_seed(setup: Setup, seed: u64, ops: u64) {
+fn run_seed(setup: Setup, seed: u64, ops: u64, is_on_real_disk: bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().expect("a directory");
-    let mut db = setup.open(dir.path());
+    let simulated = in_mem_wal::SimDisk::new(seed);
+    let open = || {
+        if is_on_real_disk {
+            setup.open(dir.path())
+        } else {
+            setup.open_on(Arc::new(simulated.clone()), std::path::Path::new("/db"))
+        }
+    };
+    let mut db = open();
     let mut model = Model::new();
     for _ in 0..ops {
         if setup.is_durable() && rng.u16(..1_000) == 0 {
             db.close().expect("closes");
-            db = setup.open(dir.path());
+            db = open();
             check(&db, &model);
         }
         step(&db, &mut model, &mut rng);
@@ -434,7 +448,7 @@ fn run_seed(setup: Setup, seed: u64, ops: u64) {
     check(&db, &model);
     if setup.is_durable() {
         db.close().expect("closes");
-        check(&setup.open(dir.path()), &model);
+        check(&open(), &model);
     }
 }
 
@@ -444,17 +458,21 @@ fn random_operations_do_what_a_simple_model_does() {
     let ops: u64 = number("IN_MEM_RANDOM_OPS").unwrap_or(DEFAULT_OPS);
     let first_seed: u64 = number("IN_MEM_RANDOM_SEED").unwrap_or(1);
     let setups = Setup::all();
+    let (mut done, mut on_real_disk) = (0, 0);
     for n in 0..ops.div_ceil(OPS_PER_SEED) {
         let seed = first_seed + n;
-        // The seed decides on the mode, too, so that it is all there is to know of a failure.
+        // The seed decides on the mode and the disk, too, so that it is all there is to know of a failure.
         let setup = setups[seed as usize % setups.len()];
-        let outcome =
-            std::panic::catch_unwind(|| run_seed(setup, seed, OPS_PER_SEED.min(ops - n * OPS_PER_SEED)));
+        let is_on_real_disk = setup.is_durable() && seed % SEEDS_PER_REAL_DISK == ON_REAL_DISK;
+        let ops = OPS_PER_SEED.min(ops - n * OPS_PER_SEED);
+        let outcome = std::panic::catch_unwind(|| run_seed(setup, seed, ops, is_on_real_disk));
         if let Err(panic) = outcome {
-            eprintln!(
-                "failed in {setup:?} with IN_MEM_RANDOM_SEED={seed} (the seed's mode is its own turn's)"
-            );
+            eprintln!("failed in {setup:?} with IN_MEM_RANDOM_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
+        done += ops;
+        on_real_disk += if is_on_real_disk { ops } else { 0 };
     }
+    assert_eq!(done, ops);
+    println!("{done} operations, {on_real_disk} of them on the real disk");
 }

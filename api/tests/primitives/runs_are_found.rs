@@ -30,7 +30,7 @@ fn fill(db: &Database) {
             .begin()
             .expect("begins");
         match n % 5 {
-            0 => run.end(RunStatus::Completed).unwrap(),
+            0 => run.end_at(RunStatus::Completed, None, Timestamp(2_000_000 + n)).unwrap(),
             1 => run.fail("broke").unwrap(),
             2 => run.pause().unwrap(),
             _ => {}
@@ -48,6 +48,10 @@ fn check(db: &Database) {
     let parent = all.iter().find(|r| &*r.meta.name == "parent").unwrap();
     let has = |r: &RunInfo, tag: &str| r.meta.tags.iter().any(|t| &**t == tag);
     let namespace = Namespace::new("acme", "app-1", "agent-2").unwrap();
+    let mut starts: Vec<Timestamp> = all.iter().filter_map(|r| r.meta.started).collect();
+    starts.sort();
+    let (early, late) = (starts[20], starts[40]);
+    assert!(early < late, "the ranges below mean something");
     type Case<'c> = (Runs, Box<dyn Fn(&RunInfo) -> bool + 'c>);
     let runs = || db.runs();
     let cases: Vec<Case<'_>> = vec![
@@ -67,6 +71,16 @@ fn check(db: &Database) {
         (
             runs().created_from(Timestamp(1_000_005)).created_before(Timestamp(1_000_015)),
             Box::new(|r| (1_000_005..1_000_015).contains(&r.meta.created.0)),
+        ),
+        (
+            runs().ended_from(Timestamp(2_000_010)).ended_before(Timestamp(2_000_040)),
+            Box::new(|r| r.meta.ended.is_some_and(|at| (2_000_010..2_000_040).contains(&at.0))),
+        ),
+        (runs().ended_from(Timestamp(0)), Box::new(|r| r.meta.ended.is_some())),
+        (runs().ended_before(Timestamp(i64::MAX)), Box::new(|r| r.meta.ended.is_some())),
+        (
+            runs().started_from(early).started_before(late).tag("all"),
+            Box::new(|r| has(r, "all") && r.meta.started.is_some_and(|at| (early..late).contains(&at))),
         ),
         (
             runs()

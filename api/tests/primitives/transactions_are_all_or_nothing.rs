@@ -1,5 +1,7 @@
 //! What a transaction writes to all primitives, of a run and its children, is there as a whole or not at all.
 
+use std::time::Duration;
+
 use in_mem::{Error, Run, RunStatus, SpanDraft, SpanEnd, WriteError};
 
 use crate::modes;
@@ -158,4 +160,85 @@ fn another_lineage_does_not_read_as_empty() {
     let refused = |error| matches!(error, Error::Write(WriteError::OtherLineage { .. }));
     assert!(refused(run.transaction(|tx| tx.kv_of(&other).get("k")).expect_err("not shown by the snapshot")));
     assert!(refused(run.transaction(|tx| tx.kv_of(&other).list("")).expect_err("not shown by the snapshot")));
+}
+
+#[test]
+fn a_transaction_does_to_pairs_what_the_run_does() {
+    modes::in_every_mode(|db, reopen| {
+        let run = db.begin_run("pairs").expect("begins");
+        run.kv().put("old", 1).unwrap();
+        run.transaction(|tx| {
+            tx.kv().put_many([("a", 1), ("b", 2), ("a", 3)])?;
+            tx.kv().put_with_ttl("gone", 4, Duration::ZERO)?;
+            tx.kv().put_with_ttl("kept", 5, Duration::from_secs(1 << 20))?;
+            let found = tx.kv().get_many(["a", "none", "old", "b"])?;
+            assert_eq!(found, [Some(3.into()), None, Some(1.into()), Some(2.into())]);
+            Ok(())
+        })
+        .expect("commits");
+        let check = |run: &Run| {
+            let found = run.kv().get_many(["a", "b", "gone", "kept", "old"]).unwrap();
+            assert_eq!(found, [Some(3.into()), Some(2.into()), None, Some(5.into()), Some(1.into())]);
+            let (kept, old) =
+                (run.kv().get_versioned("kept").unwrap(), run.kv().get_versioned("old").unwrap());
+            assert!(kept.unwrap().expires_at.is_some() && old.unwrap().expires_at.is_none());
+        };
+        check(&run);
+        // What was read as several keys is validated as if it was read one by one.
+        let mut tx = run.begin().unwrap();
+        tx.kv().get_many(["a", "b"]).unwrap();
+        tx.kv().put("sum", 5).unwrap();
+        run.kv().put("b", 2).unwrap();
+        let refused = tx.commit();
+        assert!(matches!(refused, Err(Error::Write(WriteError::Conflict { .. }))), "{refused:?}");
+        let db = reopen(db);
+        check(&db.run(run.id()).unwrap());
+    });
+}
+
+#[test]
+fn a_transaction_does_to_cells_what_the_run_does() {
+    modes::in_every_mode(|db, reopen| {
+        let run = db.begin_run("cells").expect("begins");
+        run.state().init("c/1", 1).unwrap();
+        let taken = run.transaction(|tx| {
+            tx.state().init("c/2", 2)?;
+            tx.state().init("c/1", 2)
+        });
+        assert!(
+            matches!(taken, Err(Error::Write(WriteError::ConditionFailed { found: Some(_), .. }))),
+            "{taken:?}"
+        );
+        assert!(!run.state().exists("c/2").unwrap(), "all or nothing");
+        let add = |now: Option<&in_mem::Value>| Ok(now.and_then(in_mem::Value::as_i64).unwrap_or(0) + 10);
+        run.transaction(|tx| {
+            tx.state().init("c/2", 2)?;
+            assert!(tx.state().init("c/2", 3).is_err(), "its own is there, too");
+            assert_eq!(tx.state().transition("c/1", add)?, 11.into());
+            assert_eq!(tx.state().transition("c/3", add)?, 10.into());
+            assert!(tx.state().exists("c/3")? && !tx.state().exists("d")?);
+            let listed: Vec<_> = tx.state().list("c/")?.into_iter().map(|(_, value)| value).collect();
+            assert_eq!(listed, [11.into(), 2.into(), 10.into()]);
+            Ok(())
+        })
+        .expect("commits");
+        // Another writer of what was read, or of what was found missing, is a conflict.
+        type InTx<'c> = &'c dyn Fn(&mut in_mem::Transaction<'_>) -> in_mem::Result<()>;
+        let writes: [InTx<'_>; 3] =
+            [&|tx| tx.state().init("new", 1), &|tx| tx.state().transition("new", add).map(drop), &|tx| {
+                tx.state().list("n").and_then(|_| tx.state().set("other", 1))
+            }];
+        for write in writes {
+            let mut tx = run.begin().unwrap();
+            write(&mut tx).unwrap();
+            run.state().set("new", 5).unwrap();
+            let refused = tx.commit();
+            assert!(matches!(refused, Err(Error::Write(WriteError::Conflict { .. }))), "{refused:?}");
+            assert!(run.state().delete("new").unwrap());
+        }
+        let db = reopen(db);
+        let cells = db.run(run.id()).unwrap().state().list("").unwrap();
+        let values: Vec<_> = cells.into_iter().map(|(_, found)| found.value).collect();
+        assert_eq!(values, [11.into(), 2.into(), 10.into()]);
+    });
 }

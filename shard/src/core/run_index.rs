@@ -60,6 +60,18 @@ pub struct RunFilter {
     pub created_from: Option<Timestamp>,
     /// Made before.
     pub created_before: Option<Timestamp>,
+    /// Started at or after; one that has not started is not meant.
+    #[serde(default)]
+    pub started_from: Option<Timestamp>,
+    /// Started before; one that has not started is not meant.
+    #[serde(default)]
+    pub started_before: Option<Timestamp>,
+    /// Ended at or after; one that has not ended is not meant.
+    #[serde(default)]
+    pub ended_from: Option<Timestamp>,
+    /// Ended before; one that has not ended is not meant.
+    #[serde(default)]
+    pub ended_before: Option<Timestamp>,
     /// Running or paused, but by a process that is gone (or not).
     pub orphaned: Option<bool>,
     /// Also the namespaces' memories, which are not runs.
@@ -80,8 +92,15 @@ impl RunFilter {
             && self.parent.is_none_or(|p| meta.parent == Some(p))
             && self.created_from.is_none_or(|t| meta.created >= t)
             && self.created_before.is_none_or(|t| meta.created < t)
+            && is_within(meta.started, self.started_from, self.started_before)
+            && is_within(meta.ended, self.ended_from, self.ended_before)
             && self.orphaned.is_none_or(|o| o == orphaned)
     }
+}
+
+/// Whether a time that may not have come yet is in a range; any is where the range has no bound.
+fn is_within(at: Option<Timestamp>, from: Option<Timestamp>, before: Option<Timestamp>) -> bool {
+    from.is_none_or(|t| at.is_some_and(|at| at >= t)) && before.is_none_or(|t| at.is_some_and(|at| at < t))
 }
 
 /// The indexes of one shard.
