@@ -1,10 +1,14 @@
-//! For random workloads over all primitives, with reopenings between: the replay at every version is what a model of the
+//! For random workloads over all primitives, with prunes of other runs, reopenings and crashes between: the replay at every version is what a model of the
 //! database said at that version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use in_mem::{Database, Durability, KeyBytes, ManualClock, Point, Run, RunStatus, Timestamp, Value, Version};
+use in_mem::{
+    Database, Durability, KeyBytes, ManualClock, Point, RetentionPolicy, Run, RunStatus, Timestamp, Value,
+    Version,
+};
+use in_mem_wal::SimDisk;
 
 /// What a run holds, as the simplest thing that could say so.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -119,27 +123,29 @@ fn check(run: &Run, history: &[Recorded]) {
 
 #[test]
 fn the_replay_at_every_version_is_what_the_model_said() {
+    let (mut prunes, mut crashes) = (0, 0);
     for seed in 0..12 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let dir = tempfile::tempdir().expect("a directory");
         let clock = ManualClock::new(Timestamp(1_000_000));
         let durability = if seed % 3 == 0 { Durability::Strict } else { Durability::buffered() };
         // Segments so small that most of the history is in sealed ones.
-        let open_with = |shards| {
-            Database::builder()
-                .path(dir.path())
-                .durability(durability)
-                .shards(shards)
-                .segment_bytes(64 << 10)
-                .clock(Arc::new(clock.clone()))
-                .open()
-                .expect("opens")
+        let open_with = |disk: &Option<SimDisk>, shards| {
+            let builder = Database::builder().path(dir.path()).durability(durability).shards(shards);
+            let builder = builder.segment_bytes(64 << 10).clock(Arc::new(clock.clone()));
+            match disk {
+                Some(disk) => builder.storage(Arc::new(disk.clone())).background(false),
+                None => builder,
+            }
+            .open()
+            .expect("opens")
         };
-        let open = || open_with(2);
-        let mut db = open();
+        // Half of them on a disk whose power can be cut.
+        let mut disk = (seed % 2 == 1).then(|| SimDisk::new(seed));
+        let mut db = open_with(&disk, 2);
         let id = db.begin_run("replayed").expect("begins").id();
         let other = db.run(id).expect("there").child("other").expect("there").begin().expect("begins").id();
-        let noise = db.begin_run("noise").expect("begins").id();
+        let mut noise = db.begin_run("noise").expect("begins").id();
         let mut model = Model::default();
         let mut history = Vec::new();
         for _ in 0..200 {
@@ -156,15 +162,37 @@ fn the_replay_at_every_version_is_what_the_model_said() {
             if rng.u8(0..60) == 0 {
                 drop((run, other));
                 db.close().expect("closes");
-                db = open_with(rng.usize(1..4));
+                db = open_with(&disk, rng.usize(1..4));
+            }
+            if rng.u8(0..60) == 0 {
+                // The commits before it, in the same segments, are erased.
+                let gone = db.run(noise).expect("there");
+                gone.end(RunStatus::Completed).expect("ends");
+                let policy = RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() };
+                let report = db.prune(&policy, false).expect("prunes");
+                assert_eq!(report.runs.iter().map(|run| run.id).collect::<Vec<_>>(), [noise]);
+                noise = db.begin_run("noise").expect("begins").id();
+                prunes += 1;
+            }
+            if rng.u8(0..60) == 0
+                && let Some(power) = &mut disk
+            {
+                db.sync().expect("syncs");
+                // Before the handles, whose end would close the log, are dropped.
+                let after = if rng.bool() { power.kill() } else { power.crash(rng.u64(..)) };
+                power.crash_before(power.ops());
+                *power = after;
+                db = open_with(&disk, rng.usize(1..4));
+                crashes += 1;
             }
         }
         check(&db.run(id).expect("there"), &history);
         db.run(id).expect("there").end(RunStatus::Completed).expect("ends");
         db.close().expect("closes");
-        db = open();
+        db = open_with(&disk, 2);
         check(&db.run(id).expect("there"), &history);
     }
+    assert!(prunes > 10 && crashes > 5, "{prunes}, {crashes}");
 }
 
 fn clock_now(clock: &ManualClock) -> i64 {

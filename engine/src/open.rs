@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use in_mem_shard::core::{Log, ShardCore};
 use in_mem_shard::index::{IndexConfig, IndexWriter};
-use in_mem_wal::{DiskStorage, Storage};
+use in_mem_wal::{DiskStorage, Storage, finish_archiving};
 
+use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::engine::Engine;
@@ -52,6 +53,10 @@ impl Engine {
         let storage: Arc<dyn Storage> = config.storage.clone().unwrap_or_else(|| Arc::new(DiskStorage));
         let mut directory = Directory::open(path, &storage, &config)?;
         let mut notes = std::mem::take(&mut directory.notes);
+        for dir in directory.shard_dirs() {
+            finish_archiving(&*storage, &dir, &dir.join(ARCHIVE))
+                .map_err(|source| OpenError::Log(Arc::new(source)))?;
+        }
         let mut recovered = recover_all(&directory, &storage, &config)?;
         if directory.is_new() {
             // The logs are there and hold nothing: from here on it is a database.

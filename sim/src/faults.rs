@@ -156,7 +156,7 @@ pub fn run(stride: usize, first: bool) -> Vec<Finding> {
                 any(FaultKind::Enospc, false),
                 any(FaultKind::Enospc, true),
             ];
-            if matches!(operation.kind, OpKind::Sync | OpKind::SyncDir | OpKind::Rename) {
+            if matches!(operation.kind, OpKind::Sync | OpKind::SyncDir | OpKind::Rename | OpKind::Link) {
                 kinds.push(Fault { only: Some(operation.kind), ..any(FaultKind::Eio, true) });
             }
             for fault in kinds {

@@ -60,9 +60,9 @@ failpoints! {
     SpareReady = "spare.ready",
     /// A segment's index by run is in the archive, the segment not.
     ArchiveIndex = "release.index-archived",
-    /// A segment is in the archive, neither directory synced.
+    /// A segment is in the archive and, where it could be linked, still in the log; neither directory is synced.
     ArchiveRenamed = "release.archived",
-    /// A segment is in the archive, whose directory is synced; the log's is not.
+    /// A segment is in the archive and no more in the log; the archive is synced, the log's directory is not.
     ArchiveSynced = "release.archive-synced",
     /// A segment has a temporary name, to be used again.
     RecycleAside = "release.set-aside",

@@ -65,7 +65,7 @@ pub use lsn::Lsn;
 pub use manifest::Manifest;
 pub use record::{Entry, HEADER_BYTES, Position, RecordView};
 pub use recovery::{RecoveryReport, TornTail};
-pub use release::{Disposal, ReleaseJob, Released};
+pub use release::{Disposal, ReleaseJob, Released, finish_archiving};
 pub use run_reader::Extent;
 pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
 pub use spare::{Spare, SpareJob};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::LogError;
 use crate::failpoint::{Failpoint, hit};
 use crate::limits::MAX_RECYCLED_SEGMENTS;
-use crate::segment::{index_name, segment_name};
+use crate::segment::{index_name, parse_segment_name, segment_name};
 use crate::storage::Storage;
 
 /// What becomes of released segments.
@@ -59,9 +59,23 @@ impl ReleaseJob {
                         hit(Failpoint::ArchiveIndex);
                     }
                     let to = archive.join(segment_name(number));
-                    storage.rename(&path, &to).map_err(LogError::io("archive", &path))?;
+                    // Under both names until the new one is durable: a power cut may keep one directory's change and
+                    // lose the other's.
+                    let linked = match storage.link(&path, &to) {
+                        Ok(()) => true,
+                        // A file system without links: its rename has to do.
+                        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                            storage.rename(&path, &to).map_err(LogError::io("archive", &path))?;
+                            false
+                        }
+                        // An archiving that was cut off here.
+                        Err(_) => true,
+                    };
                     hit(Failpoint::ArchiveRenamed);
                     sync(archive)?;
+                    if linked {
+                        storage.remove(&path).map_err(LogError::io("archive", &path))?;
+                    }
                     hit(Failpoint::ArchiveSynced);
                 }
                 Disposal::Recycle => {
@@ -85,4 +99,35 @@ impl ReleaseJob {
         }
         Ok(released)
     }
+}
+
+/// Finishes what a crash interrupted: a segment that is in the archive as well as in the log's directory leaves the latter. It
+/// must not stay: the two names may be of one file, whose blocks must not be used again.
+///
+/// # Errors
+/// [`LogError::Io`]; what is left is finished by the next opening.
+pub fn finish_archiving(storage: &dyn Storage, dir: &Path, archive: &Path) -> Result<(), LogError> {
+    let there = |path: &Path| storage.exists(path).map_err(LogError::io("look for", path));
+    if !there(dir)? || !there(archive)? {
+        return Ok(());
+    }
+    let sync = |dir: &Path| storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir));
+    let mut both = storage.read_dir(archive).map_err(LogError::io("list", archive))?;
+    both.retain(|name| parse_segment_name(name).is_some());
+    both.sort_unstable();
+    let mut synced = false;
+    for name in both {
+        let path = dir.join(&name);
+        if !there(&path)? {
+            continue;
+        }
+        if !synced {
+            sync(archive)?;
+            synced = true;
+        }
+        storage.remove(&path).map_err(LogError::io("archive", &path))?;
+        // Each before the next: a log without a gap.
+        sync(dir)?;
+    }
+    Ok(())
 }

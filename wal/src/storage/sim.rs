@@ -63,6 +63,7 @@ pub enum OpKind {
     Sync,
     Map,
     Store,
+    Link,
 }
 
 /// One operation, as it was asked for.
@@ -512,6 +513,17 @@ impl Storage for SimDisk {
             disk.rename_op(NameOp::Insert(to.to_path_buf(), inode), &b);
             disk.rename_op(NameOp::Remove(from.to_path_buf()), &a);
         }
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.simple(OpKind::Link, from)?;
+        let inode = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        if disk.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.rename_op(NameOp::Insert(to.to_path_buf(), inode), &parent(to));
         Ok(())
     }
 

@@ -1,0 +1,217 @@
+//! An erase that is cut off at any of its disk operations loses nothing else, and the next opening finishes it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use in_mem::{
+    Database, Durability, Error, HistoryError, ManualClock, Point, PruneReport, RetentionPolicy, RunId,
+    RunStatus, Timestamp,
+};
+use in_mem_wal::SimDisk;
+
+const MARKER: &str = "marker-value-3f9c";
+const MARKED: RunId = RunId::from_bytes([1; 16]);
+const OTHERS: [RunId; 2] = [RunId::from_bytes([2; 16]), RunId::from_bytes([3; 16])];
+
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    durability: Durability,
+    keep_history: bool,
+    history_only: bool,
+}
+
+impl Settings {
+    fn open(self, disk: &SimDisk) -> in_mem::Result<Database> {
+        let builder = Database::builder().path("/db").shards(2).segment_bytes(8 << 10);
+        builder
+            .durability(self.durability)
+            .keep_history(self.keep_history)
+            .clock(Arc::new(ManualClock::new(Timestamp(1_000))))
+            .storage(Arc::new(disk.clone()))
+            .background(false)
+            .hash_seed(7)
+            .open()
+    }
+
+    fn prune(self, db: &Database) -> in_mem::Result<PruneReport> {
+        let policy =
+            RetentionPolicy { keep_newest: Some(0), history_only: self.history_only, ..Default::default() };
+        db.prune(&policy, false)
+    }
+}
+
+/// A database with the run that is to go and those that stay; one of them has commits together with it.
+fn made(settings: Settings) -> (SimDisk, RunId) {
+    let disk = SimDisk::new(1);
+    let db = settings.open(&disk).expect("opens");
+    let marked = db.new_run("marked").id(MARKED).begin().expect("begins");
+    let child = marked.child("child").expect("a child").begin().expect("begins");
+    for id in OTHERS {
+        db.new_run("other").id(id).begin().expect("begins");
+    }
+    for round in 0..3 {
+        for n in 0..4 {
+            marked.kv().put("k", format!("{MARKER} {n} {}", "x".repeat(700))).expect("puts");
+            for id in OTHERS {
+                let other = db.run(id).expect("there");
+                other.kv().put(format!("key {n}"), format!("{round} {}", "y".repeat(700))).expect("puts");
+                other.events().append("e", n).expect("appends");
+            }
+        }
+        child
+            .transaction(|tx| {
+                tx.kv().put("mine", round)?;
+                tx.kv_of(&marked).put("theirs", MARKER)
+            })
+            .expect("commits");
+        marked.kv().put("theirs", "overwritten").expect("puts");
+        if round < 2 {
+            db.checkpoint().expect("checkpoints");
+        }
+    }
+    let child = child.id();
+    db.close().expect("closes");
+    (disk.kill(), child)
+}
+
+/// The end of the run that goes: in a log that is being written.
+fn ended(settings: Settings, db: &Database) {
+    let marked = db.run(MARKED).expect("there");
+    marked.kv().put("late", MARKER).expect("puts");
+    if settings.history_only {
+        // What it is stays: only what it was has the marker.
+        for key in ["late", "k", "theirs"] {
+            marked.kv().put(key, "new").expect("puts");
+        }
+    }
+    marked.end(RunStatus::Completed).expect("ends");
+    db.sync().expect("syncs");
+}
+
+/// What a run is, and what it was.
+fn seen(settings: Settings, db: &Database, id: RunId, what: &str) -> String {
+    let run = db.run(id).unwrap_or_else(|error| panic!("{settings:?}, {what}: {id} is gone: {error}"));
+    let now = (run.kv().list("").expect("lists"), run.events().range(..).expect("reads"));
+    if !settings.keep_history {
+        return format!("{now:?}");
+    }
+    let verified = run.verify().unwrap_or_else(|error| panic!("{settings:?}, {what}: {id}: {error}"));
+    assert!(verified.is_same(), "{settings:?}, {what}: {id}: {verified}");
+    format!("{now:?} {:?}", run.commits().expect("reads"))
+}
+
+fn with_marker(disk: &SimDisk) -> Vec<PathBuf> {
+    let has = |path: &PathBuf| {
+        let bytes = disk.contents(path).expect("is there");
+        bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes())
+    };
+    disk.files().into_iter().filter(has).collect()
+}
+
+/// Whether nothing of it is left; otherwise it is whole.
+fn is_erased(settings: Settings, db: &Database, whole: &str, what: &str) -> bool {
+    match (db.run(MARKED), settings.history_only) {
+        (Err(Error::UnknownRun { .. }), false) => true,
+        (Err(error), _) => panic!("{settings:?}, {what}: {error}"),
+        (Ok(run), true) if settings.keep_history => match run.at(Point::Now) {
+            Err(Error::History(HistoryError::Erased { .. } | HistoryError::Cut { .. })) => true,
+            Err(error) => panic!("{settings:?}, {what}: {error}"),
+            Ok(_) => {
+                assert_eq!(seen(settings, db, MARKED, what), whole);
+                false
+            }
+        },
+        (Ok(_), _) => {
+            assert_eq!(seen(settings, db, MARKED, what), whole);
+            false
+        }
+    }
+}
+
+fn check(settings: Settings, image: &SimDisk, others: &[(RunId, String)], whole: &str, what: &str) -> bool {
+    let db = settings.open(image).unwrap_or_else(|error| panic!("{settings:?}, {what}: {error}"));
+    let notes = db.stats().expect("counts").notes;
+    assert!(!notes.iter().any(|note| note.contains("could not be finished")), "{what}: {notes:?}");
+    for (id, before) in others {
+        assert_eq!(&seen(settings, &db, *id, what), before, "{settings:?}, {what}");
+    }
+    let resumed = is_erased(settings, &db, whole, what);
+    if resumed {
+        assert_eq!(
+            with_marker(image),
+            Vec::<PathBuf>::new(),
+            "{settings:?}, {what}: after opening {notes:?}"
+        );
+    }
+    settings.prune(&db).unwrap_or_else(|error| panic!("{settings:?}, {what}: {error}"));
+    assert_eq!(with_marker(image), Vec::<PathBuf>::new(), "{settings:?}, {what}: pruned again");
+    assert!(!image.files().iter().any(|path| path.ends_with("ERASING")), "{settings:?}, {what}");
+    for (id, before) in others {
+        assert_eq!(&seen(settings, &db, *id, what), before, "{settings:?}, {what}: pruned again");
+    }
+    resumed
+}
+
+fn cut_off_everywhere(history_only: bool) {
+    for (durability, keep_history) in [
+        (Durability::Strict, true),
+        (Durability::buffered(), true),
+        (Durability::Strict, false),
+        (Durability::buffered(), false),
+    ] {
+        let settings = Settings { durability, keep_history, history_only };
+        let (base, child) = made(settings);
+        let sound = base.kill();
+        let db = settings.open(&sound).expect("opens");
+        ended(settings, &db);
+        let others = [OTHERS[0], OTHERS[1], child].map(|id| (id, seen(settings, &db, id, "before")));
+        let whole = seen(settings, &db, MARKED, "before");
+        drop(db);
+        // A run of the same without the reads, whose operations are counted.
+        let sound = base.kill();
+        let db = settings.open(&sound).expect("opens");
+        ended(settings, &db);
+        let first = sound.ops();
+        settings.prune(&db).expect("prunes");
+        let last = sound.ops();
+        drop(db);
+        assert!(last > first + 40, "{}", last - first);
+        let (mut before, mut resumed) = (0, 0);
+        for at in first + 1..=last + 1 {
+            let disk = base.kill();
+            let db = settings.open(&disk).expect("opens");
+            ended(settings, &db);
+            assert_eq!(disk.ops(), first, "repeats");
+            disk.crash_before(at);
+            let cut = settings.prune(&db);
+            for seed in 0..if keep_history { 3 } else { 2 } {
+                let image = if seed == 0 { disk.kill() } else { disk.crash(seed * 1_000 + at) };
+                let what = format!("cut at {} of {} ({seed}): {cut:?}", at - first, last - first);
+                // And once more, while the opening finishes it.
+                let again = image.kill();
+                again.crash_before(again.ops() + 1 + (at * 7 + seed) % 120);
+                drop(settings.open(&again));
+                let again = if seed % 2 == 0 { again.kill() } else { again.crash(seed + at) };
+                check(settings, &again, &others, &whole, &format!("twice, {what}"));
+                if check(settings, &image, &others, &whole, &what) {
+                    resumed += 1;
+                } else {
+                    before += 1;
+                }
+            }
+            drop(db);
+        }
+        // Without history the past that is erased shows nowhere but in the files.
+        assert!(before > 0 && (resumed > before || (history_only && !keep_history)), "{before}, {resumed}");
+    }
+}
+
+#[test]
+fn of_whole_runs() {
+    cut_off_everywhere(false);
+}
+
+#[test]
+fn of_history_only() {
+    cut_off_everywhere(true);
+}
