@@ -181,18 +181,95 @@ fn large_targets() -> Result<Vec<Target>, in_mem::Error> {
             _ if path.ends_with("MANIFEST") => "directory-manifest",
             _ => continue,
         };
-        let (disk, mut setup) = (disk.kill(), Setup::new(3, Durability::Strict, true));
+        let (disk, path, mut setup) = (disk.kill(), path.clone(), Setup::new(3, Durability::Strict, true));
         setup.segment_bytes = 16 << 10;
         let read = move |bytes: &[u8]| {
             let disk = disk.kill();
             disk.put(&path, bytes.to_vec());
             setup.open(&disk, PATH, None).is_ok()
         };
+        if name == "directory-segment" {
+            // Behind its checksums a segment is whatever somebody wrote: what a plain change never comes to.
+            let read = mended(read.clone());
+            targets.push(Target { name: "mended-segment", sound: vec![sound.clone()], read, weight: 400 });
+        }
         targets.push(Target { name, sound: vec![sound], read: Box::new(read), weight: 400 });
     }
     let db = setup.open(&SimDisk::new(4), PATH, Some(1))?;
     let read = move |bytes: &[u8]| db.import(bytes, true).is_ok();
     targets.push(Target { name: "bundle", sound: vec![bundle], read: Box::new(read), weight: 400 });
+    Ok(targets)
+}
+
+/// Gives a segment with its checksums put right, header and records, as far as the lengths lead.
+fn mended(read: impl Fn(&[u8]) -> bool + 'static) -> Box<Reader> {
+    const HEADER: usize = in_mem_wal::SEGMENT_HEADER_BYTES as usize;
+    Box::new(move |bytes| {
+        let mut bytes = bytes.to_vec();
+        if bytes.len() < HEADER {
+            return read(&bytes);
+        }
+        bytes[12..16].fill(0);
+        let crc = crc32fast::hash(&bytes[..HEADER]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        let (mut at, mut before) = (HEADER, None);
+        while let Some(head) = bytes.get(at..at + in_mem_wal::HEADER_BYTES) {
+            let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+            let end = at + (in_mem_wal::HEADER_BYTES + len).next_multiple_of(8);
+            if head[8] == 0 || end > bytes.len() {
+                break;
+            }
+            if let Some(before) = before {
+                bytes[at + 24..at + 28].copy_from_slice(&u32::to_le_bytes(before));
+            }
+            let crc = crc32fast::hash(&bytes[at + 4..end]);
+            bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+            (at, before) = (end, Some(crc));
+        }
+        read(&bytes)
+    })
+}
+
+/// The names of all decoders.
+///
+/// # Errors
+/// The database that sound input comes from could not be made.
+pub fn names() -> in_mem::Result<Vec<&'static str>> {
+    Ok(targets()?.iter().map(|target| target.name).collect())
+}
+
+/// Gives one input to a decoder, for a fuzzer that is guided by what the input reaches.
+///
+/// # Panics
+/// There is no decoder of this name; and where the decoder panics, which is what is looked for.
+pub fn feed(name: &str, bytes: &[u8]) {
+    thread_local! {
+        static TARGETS: Vec<Target> = targets().expect("sound input can be made");
+    }
+    TARGETS.with(|targets| {
+        let target = targets.iter().find(|target| target.name == name).expect("a decoder of this name");
+        (target.read)(bytes);
+    });
+}
+
+/// Writes the sound inputs of every decoder into a folder of its name: what a guided fuzzer begins with.
+///
+/// # Errors
+/// They could not be made or written.
+pub fn write_seeds(to: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    for target in targets()? {
+        let dir = to.join(target.name);
+        std::fs::create_dir_all(&dir)?;
+        for (number, sound) in target.sound.iter().enumerate() {
+            std::fs::write(dir.join(format!("sound-{number}")), sound)?;
+        }
+    }
+    Ok(())
+}
+
+fn targets() -> in_mem::Result<Vec<Target>> {
+    let mut targets = small_targets();
+    targets.extend(large_targets()?);
     Ok(targets)
 }
 

@@ -40,6 +40,9 @@ enum Program {
         inputs: u64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Write sound input of every decoder below this folder, and do nothing else.
+        #[arg(long)]
+        seeds: Option<std::path::PathBuf>,
     },
     /// A process killed again and again.
     Crash {
@@ -89,7 +92,16 @@ fn main() -> ExitCode {
             crash::run(&crash::Plan { images, first_seed, only: seed, threads, first })
         }
         Program::Corrupt { stride } => corrupt::run(stride.max(1)),
-        Program::Fuzz { inputs, seed } => fuzz::run(inputs, seed),
+        Program::Fuzz { seeds: Some(to), .. } => {
+            return match fuzz::write_seeds(&to) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Program::Fuzz { inputs, seed, seeds: None } => fuzz::run(inputs, seed),
         Program::Crash { kills, each, seed } => kill::run(kills, each, seed),
         Program::Child { path, mode, story, history, count, at, nth } => {
             let point = at.as_deref().and_then(kill::point);

@@ -108,7 +108,8 @@ struct Fault {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
-    data: Vec<u8>,
+    /// Shared with the images of this disk until one of them writes.
+    data: Arc<Vec<u8>>,
     /// Sectors written since the last sync, with what is on disk.
     dirty: BTreeMap<u64, Vec<u8>>,
     /// Sectors whose sync failed, with what is on disk.
@@ -140,10 +141,11 @@ impl Inode {
     fn write(&mut self, offset: u64, bytes: &[u8]) {
         self.touch(offset, bytes.len() as u64);
         let end = offset as usize + bytes.len();
-        if end > self.data.len() {
-            self.data.resize(end, 0);
+        let data = Arc::make_mut(&mut self.data);
+        if end > data.len() {
+            data.resize(end, 0);
         }
-        self.data[offset as usize..end].copy_from_slice(bytes);
+        data[offset as usize..end].copy_from_slice(bytes);
     }
 
     fn set_len(&mut self, len: u64) {
@@ -151,7 +153,7 @@ impl Inode {
         if len < now {
             self.touch(len, now - len);
         }
-        self.data.resize(len as usize, 0);
+        Arc::make_mut(&mut self.data).resize(len as usize, 0);
     }
 
     /// Only what was asked for: whoever names too short a range finds out.
@@ -172,7 +174,7 @@ impl Inode {
     /// What a power cut leaves.
     fn crash(&self, rng: &mut SimRng) -> Inode {
         let len = if rng.below(2) == 0 { self.synced_len } else { self.data.len() as u64 };
-        let mut data = self.data.clone();
+        let mut data = self.data.to_vec();
         data.resize(data.len().max(self.synced_len as usize).next_multiple_of(SECTOR_BYTES as usize), 0);
         let mut put = |sector: u64, bytes: &[u8]| {
             let start = (sector * SECTOR_BYTES) as usize;
@@ -197,7 +199,7 @@ impl Inode {
             put(sector, on_disk);
         }
         data.resize(len as usize, 0);
-        Inode { data, dirty: BTreeMap::new(), lost: BTreeMap::new(), synced_len: len }
+        Inode { data: Arc::new(data), dirty: BTreeMap::new(), lost: BTreeMap::new(), synced_len: len }
     }
 }
 
@@ -406,14 +408,14 @@ impl SimDisk {
     /// A file's bytes as they read now. Not an operation.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let disk = self.lock();
-        disk.names.get(path).map(|i| disk.inodes[*i].data.clone())
+        disk.names.get(path).map(|i| disk.inodes[*i].data.to_vec())
     }
 
     /// Puts a durable file in place. Not an operation: this is how tests damage files.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.lock();
         let synced_len = bytes.len() as u64;
-        disk.inodes.push(Inode { data: bytes, synced_len, ..Inode::default() });
+        disk.inodes.push(Inode { data: Arc::new(bytes), synced_len, ..Inode::default() });
         let inode = disk.inodes.len() - 1;
         disk.names.insert(path.to_path_buf(), inode);
         disk.synced_names.insert(path.to_path_buf(), inode);
