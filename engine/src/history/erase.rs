@@ -123,6 +123,8 @@ impl Engine {
         if runs.is_empty() {
             return Ok(Erased::default());
         }
+        // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
+        self.sync()?;
         write_intent(&*self.storage, path, runs, whole)?;
         self.drop_runs(runs, whole)?;
         let erased = self.erase_past(path, runs)?;

@@ -37,6 +37,7 @@ impl Work<'_> {
                 cut,
                 HistoryError::NoLog { .. }
                     | HistoryError::NoHistory { .. }
+                    | HistoryError::Erased { .. }
                     | HistoryError::Cut { .. }
                     | HistoryError::BeforeVersion { .. }
             )
