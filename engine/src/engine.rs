@@ -9,7 +9,7 @@ use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Versio
 use in_mem_shard::Actor;
 use in_mem_shard::clock::Clock;
 use in_mem_shard::core::command::{
-    Command, CommitRequest, Committed, CoreStats, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
+    Command, CommitRequest, Committed, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
     StreamRequest,
 };
 use in_mem_shard::core::error::{Condition, WriteError};
@@ -19,12 +19,11 @@ use in_mem_shard::core::span_index::{SpanPage, SpanQuery};
 use in_mem_shard::core::watch::{Change, WatchRequest};
 use in_mem_shard::core::{PAGE_LIMIT, RunCursor, ShardCore, compare_runs};
 use in_mem_shard::index::{IndexReader, KeyRef};
-use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket, TurnStats};
+use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket};
 use in_mem_wal::{DirLock, LogError, Storage};
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::checkpoint::{Books, CheckpointStats, Checkpointer, Which, Worker};
+use crate::checkpoint::{CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
 use crate::pending::PendingReply;
@@ -92,42 +91,6 @@ pub struct RunPage {
     pub next: Option<RunCursor>,
     /// How many match in all, where that was asked for.
     pub total: Option<u64>,
-}
-
-/// What one shard counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardStats {
-    /// Its number.
-    pub shard: usize,
-    /// What its core counts.
-    pub core: CoreStats,
-    /// Turns that callers ran themselves.
-    pub turns_inline: u64,
-    /// Turns of the home thread.
-    pub turns_home: u64,
-    /// Syncs of the log.
-    pub syncs: u64,
-    /// Commands waiting.
-    pub waiting: u64,
-    /// Its newest checkpoint.
-    pub checkpoint: Option<CheckpointStats>,
-    /// Why the last attempt at a checkpoint failed, where it did.
-    pub checkpoint_error: Option<String>,
-}
-
-/// What a database counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// Where it lies, if not in memory only.
-    pub path: Option<PathBuf>,
-    /// When a commit is acknowledged.
-    pub durability: Durability,
-    /// Why the shards' threads are not pinned to cores, where they are not.
-    pub unpinned: Option<String>,
-    /// What opening it had to say: a torn tail cut off, runs re-routed.
-    pub notes: Vec<String>,
-    /// Each shard.
-    pub shards: Vec<ShardStats>,
 }
 
 /// Refuses a key that cannot be stored.
@@ -232,7 +195,7 @@ impl Engine {
         }
     }
 
-    fn call(&self, shard: &ShardHandle, command: Command) -> Result<Reply, Error> {
+    pub(crate) fn call(&self, shard: &ShardHandle, command: Command) -> Result<Reply, Error> {
         match shard.turn.call(command, None) {
             Ok(Reply::Refused(error)) => Err(refused(error)),
             Ok(reply) => Ok(reply),
@@ -568,40 +531,6 @@ impl Engine {
     /// [`Error::UnknownRun`].
     pub fn adopt(&self, run: RunId) -> Result<(), Error> {
         self.call(self.handle(run), Command::Adopt(run)).map(|_| ())
-    }
-
-    /// What the shards count.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn stats(&self) -> Result<Stats, Error> {
-        let mut books = self.checkpointer.books();
-        books.resize_with(self.shards.len(), Books::default);
-        let mut shards = Vec::with_capacity(self.shards.len());
-        for (number, shard) in self.shards.iter().enumerate() {
-            let core = match self.call(shard, Command::Stats)? {
-                Reply::Stats(stats) => *stats,
-                other => return Err(unexpected(other)),
-            };
-            let TurnStats { turns_inline, turns_home, syncs, inbox_len, .. } = shard.turn.stats();
-            shards.push(ShardStats {
-                shard: number,
-                core,
-                turns_inline,
-                turns_home,
-                syncs,
-                waiting: inbox_len,
-                checkpoint: books[number].last,
-                checkpoint_error: books[number].error.take(),
-            });
-        }
-        Ok(Stats {
-            path: self.path.clone(),
-            durability: self.durability,
-            unpinned: self.unpinned.clone(),
-            notes: self.notes.clone(),
-            shards,
-        })
     }
 
     /// Waits until readers see this version of the run's shard. In a log that waits for the disk, what a write met may not

@@ -20,13 +20,14 @@ mod pinning;
 mod progress;
 mod routing;
 mod snapshot;
+mod stats;
 mod step_error;
 
 pub use backup::BackupReport;
 pub use checkpoint::CheckpointStats;
 pub use config::Config;
 pub use durability::Durability;
-pub use engine::{Engine, RunPage, ShardStats, Stats, check_key, unexpected};
+pub use engine::{Engine, RunPage, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
 pub use history::{
     Bundle, BundleError, BundledRun, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError,
@@ -52,4 +53,5 @@ pub use pinning::Pinning;
 pub use progress::{ProgressCallback, RecoveryPhase, RecoveryProgress};
 pub use routing::{MAX_SHARDS, ROUTING_NAME, shard_of};
 pub use snapshot::Snapshot;
+pub use stats::{ShardStats, Stats};
 pub use step_error::StepError;
