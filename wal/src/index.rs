@@ -65,6 +65,15 @@ impl SegmentIndex {
 
     /// Opens an index that is there.
     pub fn open(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
+        Self::open_of(storage, segment, &segment_header(storage, segment)?)
+    }
+
+    /// As [`SegmentIndex::open`], for a caller who knows the segment's header.
+    pub(crate) fn open_of(
+        storage: &dyn Storage,
+        segment: &Path,
+        of: &SegmentHeader,
+    ) -> Result<SegmentIndex, LogError> {
         let path = index_path(segment);
         let file = storage.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
         let mut head = [0; HEADER_BYTES as usize];
@@ -81,7 +90,6 @@ impl SegmentIndex {
             return Err(LogError::damaged(&path, 0, "a sound index header", "another"));
         }
         // A recycled number never comes back, but a copied file might.
-        let of = segment_header(storage, segment)?;
         if (of.number, of.salt) != (word(16), half(24)) {
             return Err(LogError::damaged(&path, 16, "the index of its segment", "another segment's"));
         }

@@ -10,7 +10,7 @@ use crate::history::HistoryReader;
 use crate::index::SegmentIndex;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
 use crate::scan::{Expect, expected, intact};
-use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, segment_name};
+use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, segment_name};
 use crate::storage::read_exact_at;
 
 /// Records that are no further apart than this are read together, in bytes.
@@ -19,8 +19,9 @@ const NEIGHBOUR_GAP_BYTES: u64 = 4 * 1024;
 /// The most that is read at once, in bytes, but for a record that is larger.
 const WINDOW_BYTES: u64 = 256 * 1024;
 
-/// Bytes read behind the last neighbour's start: most records end within.
-const LAST_RECORD_BYTES: u64 = 512;
+/// Fewest bytes read behind the last neighbour's start. A run's records are mostly alike, so it is what the one before took, if that
+/// was more. Far apart, bytes that are not needed cost: 10,000 reads of 192 bytes take 4.5 ms, of 512 bytes 6.0 ms.
+const LAST_RECORD_BYTES: u64 = 192;
 
 /// Most times that the segments are listed because one that was listed is gone.
 const MAX_LISTINGS: u32 = 100;
@@ -62,7 +63,8 @@ impl HistoryReader {
         extent.first_lsn = begun[0].1;
         for (number, _) in &begun[..begun.len() - 1] {
             let storage = self.storage();
-            let (path, index) = self.index(*number)?;
+            let (_, _, segment, _) = self.parts(*number)?;
+            let (path, index) = self.index(*number, &segment)?;
             let mut offsets = Vec::new();
             for run in runs {
                 match index.offsets(run) {
@@ -110,11 +112,19 @@ impl HistoryReader {
     }
 
     /// A segment's index by run, wherever the segment is by now: it may be archived while it is read.
-    fn index(&self, number: u64) -> Result<(PathBuf, SegmentIndex), LogError> {
+    fn index(&self, number: u64, segment: &SegmentHeader) -> Result<(PathBuf, SegmentIndex), LogError> {
         let storage = self.storage();
         let mut gone = None;
         for dir in self.dirs() {
             let path = dir.join(segment_name(number));
+            // The segment itself is open: its header need not be read again.
+            match SegmentIndex::open_of(&*storage, &path, segment) {
+                Ok(index) => return Ok((path, index)),
+                Err(error) if !is_gone(&error) && !matches!(error, LogError::Damaged { .. }) => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
             match SegmentIndex::open_or_build(&*storage, &path) {
                 Ok(index) => return Ok((path, index)),
                 Err(error) if is_gone(&error) => gone = Some(error),
@@ -147,6 +157,7 @@ impl HistoryReader {
     ) -> Result<(), LogError> {
         let (file, path, segment, len) = self.parts(number)?;
         let mut window = Vec::new();
+        let mut last_bytes = LAST_RECORD_BYTES;
         let mut rest = offsets;
         while let Some(&first) = rest.first() {
             let together = 1 + rest
@@ -155,7 +166,7 @@ impl HistoryReader {
                 .count();
             let (here, later) = rest.split_at(together);
             rest = later;
-            let end = (here[together - 1] + LAST_RECORD_BYTES).min(len);
+            let end = (here[together - 1] + last_bytes).min(len);
             window.resize(end.saturating_sub(first) as usize, 0);
             read_exact_at(&*file, first, &mut window).map_err(LogError::io("read", &path))?;
             for &offset in here {
@@ -185,6 +196,8 @@ impl HistoryReader {
                     return Ok(());
                 }
                 let lsn = view.lsn;
+                last_bytes =
+                    (record_bytes(view.payload.len()) as u64).clamp(LAST_RECORD_BYTES, NEIGHBOUR_GAP_BYTES);
                 apply(view).map_err(|source| LogError::Apply { file: path.clone(), offset, lsn, source })?;
                 extent.transactions += 1;
             }
