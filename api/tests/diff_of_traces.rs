@@ -99,3 +99,25 @@ fn of_a_fork_only_what_it_does_not_share_is_listed() {
     assert!(diff.traces.unshared_only);
     assert_eq!(diff.traces.leads_to_difference(), [true; 5]);
 }
+
+#[test]
+fn two_traces_with_one_root_each_correspond_whatever_the_roots_are_called() {
+    let db = Database::in_memory().expect("opens");
+    let rooted = |name: &str, kind: SpanKind| {
+        let run = db.begin_run(name).expect("begins");
+        run.traces().start_span(&SpanDraft::new(kind, name).id("top")).expect("starts");
+        run.traces()
+            .start_span(&SpanDraft::new(SpanKind::ToolCall, "search").id("call").parent("top"))
+            .expect("starts");
+        run
+    };
+    let (a, b) = (rooted("trial 1", SpanKind::Agent), rooted("trial 2", SpanKind::Agent));
+    let diff = db.diff(a.id(), b.id()).expect("compares");
+    assert_eq!(diff.traces.counts(), (0, 0, 1), "{diff}");
+    let [root, call] = &diff.traces.spans[..] else { panic!("{diff}") };
+    assert_eq!((root.parts.len(), &*root.parts[0].path, &*root.name), (1, ".name", "trial 1"));
+    assert!(call.is_same() && call.depth == 1, "{diff}");
+    // Of another kind, it is another thing.
+    let c = rooted("trial 3", SpanKind::Custom("pipeline".into()));
+    assert_eq!(db.diff(a.id(), c.id()).expect("compares").traces.counts(), (2, 2, 0));
+}

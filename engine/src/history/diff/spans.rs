@@ -3,7 +3,8 @@
 //!
 //! Spans correspond where their parents do, their kind and name are the same, and they stand in the same order among their siblings:
 //! a longest common subsequence (Myers) over the children of each two parents. A span that both recorded (the same id, begun at
-//! the same time) corresponds to itself.
+//! the same time) corresponds to itself. Where each of two whole traces has one root, of the same kind, the roots correspond under
+//! any name: it is often the run's own, and all below it would be apart for it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -49,13 +50,14 @@ pub struct SpanDiff {
     pub depth: usize,
     /// What it is.
     pub kind: SpanKind,
-    /// Its name.
+    /// Its name; where the two are named differently, the first's.
     pub name: Arc<str>,
     /// The first's; `None`: only the second has it.
     pub a: Option<SpanSide>,
     /// The second's; `None`: only the first has it.
     pub b: Option<SpanSide>,
-    /// Where the two differ in input, output, status, tokens or attributes: `.output.text`. Ids and times are no difference.
+    /// Where the two differ in name (roots only), input, output, status, tokens or attributes: `.output.text`. Ids and times are no
+    /// difference.
     pub parts: Vec<ValueDiff>,
 }
 
@@ -109,7 +111,10 @@ impl TraceDiff {
         let (mut a, mut b) = (Tree::of(a), Tree::of(b));
         let totals = (a.whole(), b.whole());
         let mut spans = Vec::with_capacity(a.spans.len().max(b.spans.len()));
-        let mut to_visit: Vec<Item> = lay(&a, &a.roots, &b, &b.roots, 0);
+        let mut to_visit = match only_roots(&a, &b).filter(|_| !unshared_only) {
+            Some((one, other)) => vec![Item { a: Some(one), b: Some(other), depth: 0 }],
+            None => lay(&a, &a.roots, &b, &b.roots, 0),
+        };
         to_visit.reverse();
         while let Some(item) = to_visit.pop() {
             let children = |tree: &Tree, place: Option<usize>| {
@@ -267,6 +272,12 @@ impl Tree {
     }
 }
 
+/// The roots of two traces that have one each, if they are of one kind.
+fn only_roots(a: &Tree, b: &Tree) -> Option<(usize, usize)> {
+    let (&[one], &[other]) = (&a.roots[..], &b.roots[..]) else { return None };
+    (a.span(one)?.head.kind == b.span(other)?.head.kind).then_some((one, other))
+}
+
 /// Lays siblings of two trees beside each other, in the order of both.
 fn lay(a: &Tree, of_a: &[usize], b: &Tree, of_b: &[usize], depth: usize) -> Vec<Item> {
     let only_a = |place: usize| Item { a: Some(place), b: None, depth };
@@ -313,11 +324,12 @@ fn parts(a: &Span, b: &Span) -> Vec<ValueDiff> {
     let text = |text: &Option<Arc<str>>| text.as_ref().map(|text| Value::String(text.clone()));
     let count = |count: Option<u64>| count.map(|count| i64::try_from(count).unwrap_or(i64::MAX).into());
     let some = |value: &Value| (*value != Value::Null).then(|| value.clone());
-    let fields = |span: &Span, other: &Span| -> [(&str, Option<Value>); 11] {
+    let fields = |span: &Span, other: &Span| -> [(&str, Option<Value>); 12] {
         let head = &span.head;
         let is_ended_alone = head.end.is_some() && other.head.end.is_none();
         let tags = || Value::from(head.tags.iter().map(|tag| Value::String(tag.clone())).collect::<Vec<_>>());
         [
+            ("name", Some(Value::String(head.name.clone()))),
             ("status", Some(Value::from(head.status.as_str()))),
             ("message", text(&head.message)),
             ("ended", is_ended_alone.then_some(Value::from(true))),
