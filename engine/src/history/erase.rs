@@ -200,7 +200,12 @@ fn write_intent(
         storage.rename(&tmp, &path)?;
         storage.sync_dir(root)
     };
-    write().map_err(|source| OpenError::io("write", &path, source))
+    write().map_err(|source| {
+        // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
+        // directory failed.
+        let _ = storage.remove(&path).and_then(|()| storage.sync_dir(root));
+        OpenError::io("write", &path, source)
+    })
 }
 
 fn read_intent(storage: &dyn Storage, root: &Path) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
