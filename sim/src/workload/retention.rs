@@ -35,6 +35,12 @@ impl Work<'_> {
                 if says != goes {
                     return Err(format!("{policy:?} takes {says:?} away, it should be {goes:?}"));
                 }
+                // Commits are made in this order: what forks hold first, then what is erased, by id.
+                let is_held =
+                    |id: &RunId| report.runs.iter().any(|run| run.id == *id && !run.forks.is_empty());
+                let (held, mut free): (Vec<RunId>, Vec<RunId>) = goes.into_iter().partition(is_held);
+                free.sort_unstable();
+                goes = held.into_iter().chain(free).collect();
             }
         }
         for run in &goes {
