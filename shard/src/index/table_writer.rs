@@ -95,6 +95,8 @@ impl TableWriter {
         ((GROUP_SLOTS << groups_log2) * 7 / 8).max(1)
     }
 
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn is_full(segment: *mut Segment) -> bool {
         // SAFETY: live, says the caller.
         unsafe { (*segment).counts.get().filled as usize >= Self::most_filled((*segment).groups_log2) }
@@ -128,6 +130,9 @@ impl TableWriter {
     }
 
     /// Copies a full segment into a larger one, a clean one, or two halves. Returns how many entries moved.
+    ///
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn make_room(
         &mut self,
         table: &Table,
@@ -154,6 +159,9 @@ impl TableWriter {
 
     /// Reads what is to be moved into segments of this depth and size, with what of its hashes is needed there. `hash` is of
     /// the sub-table.
+    ///
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn gather(
         &mut self,
         hasher: &Hasher,
@@ -196,6 +204,9 @@ impl TableWriter {
     }
 
     /// Replaces the segments around `hash` by one of a depth and size.
+    ///
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn rebuild(
         &mut self,
         table: &Table,
@@ -220,6 +231,9 @@ impl TableWriter {
     }
 
     /// Replaces a segment by two, by the next bit of the hash.
+    ///
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn split(
         &mut self,
         table: &Table,
@@ -250,6 +264,9 @@ impl TableWriter {
     }
 
     /// After a removal: merges two sparse halves, or gives a sparse lone segment fewer slots.
+    ///
+    /// # Safety
+    /// The caller is the writer, and the segments are live, as is what their slots point at.
     unsafe fn shrink(
         &mut self,
         table: &Table,
