@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use in_mem_engine::command::RunQuery;
-use in_mem_engine::{Engine, RunCursor, RunInfo, RunOrder, RunStatus};
+use in_mem_engine::{Engine, RunCursor, RunInfo, RunOrder, RunStatus, RunTotals};
 use in_mem_model::{Namespace, RunId, Timestamp};
 
 use crate::Result;
@@ -21,7 +21,7 @@ use crate::Result;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "a query lists nothing until `list`, `page` or `count` is called"]
+#[must_use = "a query lists nothing until `list`, `page`, `count` or `totals` is called"]
 pub struct Runs {
     engine: Arc<Engine>,
     query: RunQuery,
@@ -152,7 +152,7 @@ impl Runs {
     /// # Errors
     /// [`crate::Error::Closed`].
     pub fn page(&self, after: Option<RunCursor>, limit: usize) -> Result<(Vec<RunInfo>, Option<RunCursor>)> {
-        let page = self.engine.runs(RunQuery { after, limit, count: false, ..self.query.clone() })?;
+        let page = self.engine.runs(RunQuery { after, limit, ..self.query.clone() })?;
         Ok((page.runs, page.next))
     }
 
@@ -161,7 +161,33 @@ impl Runs {
     /// # Errors
     /// [`crate::Error::Closed`].
     pub fn count(&self) -> Result<u64> {
-        let page = self.engine.runs(RunQuery { limit: 0, count: true, ..self.query.clone() })?;
-        Ok(page.total.unwrap_or(0))
+        Ok(self.totals()?.runs)
+    }
+
+    /// What they come to: how many there are, how many of each status, and how many entries and bytes they hold of each
+    /// primitive. Costs as much as looking at each of them, and holds no shard up: it is done in turns of a bounded number of
+    /// runs, so that what changes meanwhile may or may not be in it.
+    ///
+    /// ```
+    /// # fn main() -> in_mem::Result<()> {
+    /// # use in_mem::{Database, RunStatus};
+    /// let db = Database::in_memory()?;
+    /// for task in 0..3 {
+    ///     let run = db.new_run(format!("task-{task}")).tag("nightly").begin()?;
+    ///     run.events().append("seen", task)?;
+    ///     if task > 0 {
+    ///         run.end(RunStatus::Completed)?;
+    ///     }
+    /// }
+    /// let totals = db.runs().tag("nightly").totals()?;
+    /// assert_eq!((totals.runs, totals.by_status[&RunStatus::Completed], totals.events.entries), (3, 2, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`].
+    pub fn totals(&self) -> Result<RunTotals> {
+        self.engine.run_totals(&self.query)
     }
 }

@@ -9,8 +9,8 @@ use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Versio
 use in_mem_shard::Actor;
 use in_mem_shard::clock::Clock;
 use in_mem_shard::core::command::{
-    Command, CommitRequest, Committed, Page, Reply, RunInfo, RunQuery, ScanRequest, ShardClosure,
-    StreamRequest,
+    Command, CommitRequest, Committed, Page, Reply, RunInfo, RunPage, RunQuery, RunTotals, ScanRequest,
+    ShardClosure, StreamRequest,
 };
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::event::ChainHead;
@@ -80,17 +80,6 @@ pub struct Engine {
     pub(crate) worker: Mutex<Option<Worker>>,
     /// Held until the database is closed.
     pub(crate) lock: Mutex<Option<DirLock>>,
-}
-
-/// A page of runs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RunPage {
-    /// The runs, in order.
-    pub runs: Vec<RunInfo>,
-    /// Where the next page starts; `None`: there is none.
-    pub next: Option<RunCursor>,
-    /// How many match in all, where that was asked for.
-    pub total: Option<u64>,
 }
 
 /// Refuses a key that cannot be stored.
@@ -421,31 +410,64 @@ impl Engine {
         }
     }
 
-    /// A page of runs over all shards.
+    /// A page of runs over all shards, at most [`PAGE_LIMIT`] of them. Each shard is asked in turns that look at a bounded
+    /// number of runs.
     ///
     /// # Errors
     /// [`Error::Closed`].
     pub fn runs(&self, query: RunQuery) -> Result<RunPage, Error> {
         let limit = query.limit.min(PAGE_LIMIT);
+        if limit == 0 {
+            return Ok(RunPage { runs: Vec::new(), next: query.after });
+        }
         let mut page = RunPage::default();
+        let mut more = false;
         for shard in self.shards.iter() {
-            match self.call(shard, Command::Runs(Box::new(RunQuery { limit, ..query.clone() })))? {
-                Reply::Runs(runs, total) => {
-                    page.runs.extend(runs);
-                    if let Some(total) = total {
-                        *page.total.get_or_insert(0) += total;
-                    }
+            let mut ask = RunQuery { limit, ..query.clone() };
+            loop {
+                let part = match self.call(shard, Command::Runs(Box::new(ask.clone())))? {
+                    Reply::Runs(part) => part,
+                    other => return Err(unexpected(other)),
+                };
+                ask.limit -= part.runs.len();
+                page.runs.extend(part.runs);
+                let Some(after) = part.next else { break };
+                if ask.limit == 0 {
+                    more = true;
+                    break;
                 }
-                other => return Err(unexpected(other)),
+                ask.after = Some(after);
             }
         }
         page.runs.sort_by(|a, b| compare_runs(query.order, a, b));
-        let full = page.runs.len() >= limit;
+        more |= page.runs.len() > limit;
         page.runs.truncate(limit);
-        if full {
-            page.next = page.runs.last().map(|run| RunCursor::behind(run, query.order));
-        }
+        page.next = page.runs.last().filter(|_| more).map(|run| RunCursor::behind(run, query.order));
         Ok(page)
+    }
+
+    /// What the runs over all shards come to that a query means, in turns as those of [`Engine::runs`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn run_totals(&self, query: &RunQuery) -> Result<RunTotals, Error> {
+        let mut totals = RunTotals::default();
+        for shard in self.shards.iter() {
+            let mut ask = query.clone();
+            loop {
+                match self.call(shard, Command::RunTotals(Box::new(ask.clone())))? {
+                    Reply::RunTotals(some, next) => {
+                        totals.add(&some);
+                        if next.is_none() {
+                            break;
+                        }
+                        ask.after = next;
+                    }
+                    other => return Err(unexpected(other)),
+                }
+            }
+        }
+        Ok(totals)
     }
 
     /// One run.

@@ -27,7 +27,7 @@ pub use backup::BackupReport;
 pub use checkpoint::CheckpointStats;
 pub use config::Config;
 pub use durability::Durability;
-pub use engine::{Engine, RunPage, check_key, unexpected};
+pub use engine::{Engine, check_key, unexpected};
 pub use error::{Error, OpenError, SnapshotError};
 pub use history::{
     Bundle, BundleError, BundledRun, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError,
@@ -35,7 +35,7 @@ pub use history::{
     Side, SpanDiff, SpanSide, Timeline, TraceDiff, TraceTotals, ValueDiff, Verification, View, Watching,
 };
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
-pub use in_mem_shard::core::command::{self, RunInfo, Usage};
+pub use in_mem_shard::core::command::{self, RunInfo, RunPage, RunTotals, Usage};
 pub use in_mem_shard::core::error::{Condition, WriteError};
 pub use in_mem_shard::core::event::{self, ChainHead, Event};
 pub use in_mem_shard::core::run_meta::{ForkPoint, RunMeta, RunStatus, UnknownStatus};

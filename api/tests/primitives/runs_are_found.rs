@@ -1,7 +1,8 @@
 //! Every way to ask for runs gives what looking at all of them gives; their life has no way back; counts are kept.
 
 use in_mem::{
-    Database, Error, Namespace, RunCursor, RunInfo, RunStatus, Runs, SpanDraft, Timestamp, WriteError,
+    Database, Error, Namespace, RunCursor, RunInfo, RunStatus, RunTotals, Runs, SpanDraft, Timestamp,
+    WriteError,
 };
 
 use crate::modes;
@@ -42,9 +43,6 @@ fn check(db: &Database) {
     let all = db.runs().list().expect("lists");
     assert_eq!(all.len(), 61);
     assert!(all.windows(2).all(|w| (w[0].meta.created, w[0].id) < (w[1].meta.created, w[1].id)));
-    let of = |keep: &dyn Fn(&RunInfo) -> bool| -> Vec<String> {
-        names(&all.iter().filter(|r| keep(r)).cloned().collect::<Vec<_>>())
-    };
     let parent = all.iter().find(|r| &*r.meta.name == "parent").unwrap();
     let has = |r: &RunInfo, tag: &str| r.meta.tags.iter().any(|t| &**t == tag);
     let namespace = Namespace::new("acme", "app-1", "agent-2").unwrap();
@@ -97,31 +95,91 @@ fn check(db: &Database) {
         ),
     ];
     for (number, (query, keep)) in cases.iter().enumerate() {
-        let expected = of(keep);
-        assert_eq!(names(&query.list().unwrap()), expected, "case {number}");
-        assert_eq!(query.count().unwrap(), expected.len() as u64, "case {number}");
-        let mut backwards = expected.clone();
-        backwards.reverse();
-        assert_eq!(names(&query.clone().newest_first().list().unwrap()), backwards, "case {number}");
-        let mut by_name = expected.clone();
-        by_name.sort();
-        assert_eq!(names(&query.clone().by_name().list().unwrap()), by_name, "case {number}");
-        for (query, expected) in [
-            (query.clone(), &expected),
-            (query.clone().newest_first(), &backwards),
-            (query.clone().by_name(), &by_name),
-        ] {
-            let (mut paged, mut after): (Vec<String>, Option<RunCursor>) = (Vec::new(), None);
-            loop {
-                let (page, next) = query.page(after, 4).unwrap();
-                paged.extend(names(&page));
-                after = next;
-                if after.is_none() {
-                    break;
-                }
+        let expected: Vec<RunInfo> = all.iter().filter(|run| keep(run)).cloned().collect();
+        assert_gives(query, &expected, 4, &format!("case {number}"));
+    }
+}
+
+/// The query gives these runs (which are in the order of their creation), whole and in pages, in every order, and their totals.
+fn assert_gives(query: &Runs, expected: &[RunInfo], page: usize, case: &str) {
+    let forwards = names(expected);
+    let mut backwards = forwards.clone();
+    backwards.reverse();
+    let mut by_name = forwards.clone();
+    by_name.sort();
+    for (query, expected) in [
+        (query.clone(), &forwards),
+        (query.clone().newest_first(), &backwards),
+        (query.clone().by_name(), &by_name),
+    ] {
+        assert_eq!(&names(&query.list().unwrap()), expected, "{case}");
+        let (mut paged, mut after): (Vec<String>, Option<RunCursor>) = (Vec::new(), None);
+        loop {
+            let (some, next) = query.page(after, page).unwrap();
+            assert!(some.len() == page || next.is_none(), "{case}: a page that others follow is full");
+            paged.extend(names(&some));
+            after = next;
+            if after.is_none() {
+                break;
             }
-            assert_eq!(&paged, expected, "case {number}");
         }
+        assert_eq!(&paged, expected, "{case}");
+    }
+    let mut totals = RunTotals::default();
+    for run in expected {
+        totals.runs += 1;
+        *totals.by_status.entry(run.meta.status).or_default() += 1;
+        totals.kv += run.kv;
+        totals.events += run.events;
+        totals.state += run.state;
+        totals.traces += run.traces;
+    }
+    assert_eq!(query.totals().unwrap(), totals, "{case}");
+    assert_eq!(query.count().unwrap(), totals.runs, "{case}");
+}
+
+/// More runs than one turn looks at, and than one turn sorts; names of their own, and few that are meant.
+#[test]
+fn a_query_goes_on_where_a_turn_ended() {
+    let db = modes::in_memory();
+    for n in 0..3_000_i64 {
+        let (name, at) = (format!("run-{:04}", n * 7 % 3_000), Timestamp(1_000 + n / 3));
+        let tags = ["all".to_owned(), format!("mod-{}", n % 1_400)];
+        let run = db.new_run(name).tags(tags).created_at(at).begin().expect("begins");
+        run.kv().put("n", n).unwrap();
+        match n % 3 {
+            0 => run.end_at(RunStatus::Completed, None, Timestamp(5_000 + n)).unwrap(),
+            1 => run.pause().unwrap(),
+            _ => {}
+        }
+    }
+    let mut all = db.runs().list().expect("lists");
+    assert_eq!(all.len(), 3_000);
+    all.sort_by_key(|run| (run.meta.created, run.id));
+    let late = Timestamp(5_000 + 2_990);
+    type Case<'c> = (Runs, Box<dyn Fn(&RunInfo) -> bool + 'c>);
+    let runs = || db.runs();
+    let cases: Vec<Case<'_>> = vec![
+        (runs(), Box::new(|_| true)),
+        (runs().tag("all"), Box::new(|_| true)),
+        (runs().tag("mod-3"), Box::new(|r| r.meta.tags.contains(&"mod-3".into()))),
+        (runs().name_prefix("run-2"), Box::new(|r| r.meta.name.starts_with("run-2"))),
+        (runs().name_prefix("run-123"), Box::new(|r| r.meta.name.starts_with("run-123"))),
+        (
+            runs().status(RunStatus::Paused).status(RunStatus::Completed),
+            Box::new(|r| r.meta.status != RunStatus::Running),
+        ),
+        // None of what the first turns look at is meant.
+        (runs().ended_from(late), Box::new(|r| r.meta.ended.is_some_and(|at| at >= late))),
+        (
+            runs().tag("all").name_prefix("run-29").status(RunStatus::Paused),
+            Box::new(|r| r.meta.name.starts_with("run-29") && r.meta.status == RunStatus::Paused),
+        ),
+        (runs().tag("none"), Box::new(|_| false)),
+    ];
+    for (number, (query, keep)) in cases.iter().enumerate() {
+        let expected: Vec<RunInfo> = all.iter().filter(|run| keep(run)).cloned().collect();
+        assert_gives(query, &expected, 200, &format!("case {number}"));
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a shard can be asked, and what it answers.
 
 use std::any::Any;
-use std::ops::Bound;
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Bound};
 use std::sync::Arc;
 
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
@@ -176,8 +177,46 @@ pub struct RunQuery {
     pub after: Option<RunCursor>,
     /// At most so many.
     pub limit: usize,
-    /// Whether to count all that match, which costs as much as listing them.
-    pub count: bool,
+}
+
+/// A page of runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunPage {
+    /// The runs, in order.
+    pub runs: Vec<RunInfo>,
+    /// Where the next page starts; `None`: there is none.
+    pub next: Option<RunCursor>,
+}
+
+/// What several runs come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTotals {
+    /// How many runs.
+    pub runs: u64,
+    /// How many of each status that there is.
+    pub by_status: BTreeMap<RunStatus, u64>,
+    /// What they hold in KV.
+    pub kv: Usage,
+    /// What they hold in events.
+    pub events: Usage,
+    /// What they hold in state cells.
+    pub state: Usage,
+    /// What they hold in traces.
+    pub traces: Usage,
+}
+
+impl RunTotals {
+    /// With those of other runs.
+    pub fn add(&mut self, others: &Self) {
+        self.runs += others.runs;
+        for (status, runs) in &others.by_status {
+            *self.by_status.entry(*status).or_default() += runs;
+        }
+        self.kv += others.kv;
+        self.events += others.events;
+        self.state += others.state;
+        self.traces += others.traces;
+    }
 }
 
 /// How much of a primitive a run holds.
@@ -187,6 +226,13 @@ pub struct Usage {
     pub entries: u64,
     /// How many bytes of keys and values, as the log writes them.
     pub bytes: u64,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
 }
 
 /// A run with what the shard counts of it.
@@ -290,6 +336,8 @@ pub enum Command {
     Get(Box<Key>),
     /// A page of runs.
     Runs(Box<RunQuery>),
+    /// What runs come to; the query's limit is not looked at.
+    RunTotals(Box<RunQuery>),
     /// One run.
     Run(RunId),
     /// The end of a run's event chain.
@@ -327,8 +375,10 @@ pub enum Reply {
     Watching(Version, Vec<Change>),
     /// A value.
     Value(Option<VersionedValue>),
-    /// A page of runs, and how many match in all where that was asked for.
-    Runs(Vec<RunInfo>, Option<u64>),
+    /// A page of runs.
+    Runs(RunPage),
+    /// What the runs that one turn looked at come to, and the last of them where there may be more behind it.
+    RunTotals(Box<RunTotals>, Option<RunCursor>),
     /// One run.
     Run(Option<Box<RunInfo>>),
     /// The end of a run's event chain.

@@ -20,6 +20,7 @@ mod recent;
 mod recovery;
 mod run_index;
 pub mod run_meta;
+mod run_query;
 mod run_state;
 pub mod span;
 pub mod span_index;
@@ -38,10 +39,11 @@ use crate::index::IndexWriter;
 
 pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
 pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
-pub use query::{PAGE_LIMIT, compare_runs};
+pub use query::PAGE_LIMIT;
 pub use recent::{RECENT_BYTES_PER_SHARD, RECENT_CHANGES_PER_SHARD, RECENT_VERSIONS_UNWATCHED};
 pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};
 pub use run_index::{RunCursor, RunFilter, RunOrder};
+pub use run_query::compare_runs;
 
 use checkpoint::LastVersions;
 use command::{Command, CoreStats, Reply};
@@ -195,9 +197,10 @@ impl ShardCore {
                 Err(error) => Reply::Refused(error),
             },
             Command::Get(key) => Reply::Value(self.get(&key)),
-            Command::Runs(query) => {
-                let (runs, total) = self.runs(&query);
-                Reply::Runs(runs, total)
+            Command::Runs(query) => Reply::Runs(self.runs(&query)),
+            Command::RunTotals(query) => {
+                let (totals, next) = self.run_totals(&query);
+                Reply::RunTotals(Box::new(totals), next)
             }
             Command::Run(run) => Reply::Run(self.run_info(run).map(Box::new)),
             Command::Chain(run) => Reply::Chain(self.chain(run)),

@@ -1,13 +1,11 @@
-//! What a shard tells of its state, on the turn: the newest values, pages of keys, pages of runs.
+//! What a shard tells of its state, on the turn: the newest values, pages of keys.
 
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, VersionedValue};
 
 use super::ShardCore;
-use super::command::{Page, RunInfo, RunQuery, ScanRequest, StreamRequest};
+use super::command::{Page, ScanRequest, StreamRequest};
 use super::error::WriteError;
 use super::event::ChainHead;
-use super::run_index::{RunCursor, RunOrder};
-use super::run_state::RunState;
 use crate::index::{Direction, HashedKey, KeyRef, NodeView, PageEnd, PageLimit, ScanRange};
 
 /// The most entries or runs that one turn lists: what bounds how long a scan holds the shard up.
@@ -124,53 +122,6 @@ impl ShardCore {
         value_of(node, self.now)
     }
 
-    /// A page of runs, at most [`PAGE_LIMIT`] of them, and the count of all that match where it was asked for.
-    pub fn runs(&self, query: &RunQuery) -> (Vec<RunInfo>, Option<u64>) {
-        let limit = query.limit.min(PAGE_LIMIT);
-        let after = query.after.as_ref();
-        let matching = |after: Option<&RunCursor>| {
-            self.run_index
-                .candidates(&query.filter, query.order, after)
-                .filter({
-                    let last = after.map(|c| c.id);
-                    move |id| last.is_none_or(|last| last != *id)
-                })
-                .filter_map(|id| self.runs.get(&id).map(|state| (id, state)))
-                .filter(|(_, state)| query.filter.matches(&state.meta, state.orphaned()))
-        };
-        let page = if query.order == RunOrder::Name && self.run_index.is_narrow(&query.filter) {
-            let mut by_name: Vec<_> = matching(None)
-                .map(|(id, state)| (&*state.meta.name, state.meta.created, id, state))
-                .collect();
-            let place = |name, created, id| (name, created, id);
-            by_name.retain(|(name, created, id, _)| {
-                after.is_none_or(|c| {
-                    place(*name, *created, *id)
-                        > place(c.name.as_deref().unwrap_or_default(), c.created, c.id)
-                })
-            });
-            by_name.sort_unstable_by_key(|(name, created, id, _)| place(*name, *created, *id));
-            by_name.into_iter().take(limit).map(|(_, _, id, state)| self.describe(id, state)).collect()
-        } else if query.order == RunOrder::Name {
-            self.run_index
-                .by_name(&query.filter, after)
-                .filter_map(|id| self.runs.get(&id).map(|state| (id, state)))
-                .filter(|(_, state)| query.filter.matches(&state.meta, state.orphaned()))
-                .take(limit)
-                .map(|(id, state)| self.describe(id, state))
-                .collect()
-        } else {
-            matching(after).take(limit).map(|(id, state)| self.describe(id, state)).collect()
-        };
-        let total = query.count.then(|| matching(None).count() as u64);
-        (page, total)
-    }
-
-    /// One run.
-    pub fn run_info(&self, run: RunId) -> Option<RunInfo> {
-        self.runs.get(&run).map(|state| self.describe(run, state))
-    }
-
     /// The end of a run's event chain.
     pub fn chain(&self, run: RunId) -> Option<ChainHead> {
         self.runs.get(&run).map(|state| state.chain)
@@ -182,20 +133,6 @@ impl ShardCore {
         state.adopted = true;
         Ok(())
     }
-
-    fn describe(&self, id: RunId, state: &RunState) -> RunInfo {
-        RunInfo {
-            id,
-            meta: (*state.meta).clone(),
-            last_version: state.last_version,
-            orphaned: state.orphaned(),
-            children: self.run_index.children(id) as u64,
-            kv: state.usage(Tag::Kv),
-            events: state.usage(Tag::Event),
-            state: state.usage(Tag::State),
-            traces: state.usage(Tag::Trace),
-        }
-    }
 }
 
 pub(super) fn value_of(node: &NodeView<'_>, now: Timestamp) -> Option<VersionedValue> {
@@ -206,22 +143,4 @@ pub(super) fn value_of(node: &NodeView<'_>, now: Timestamp) -> Option<VersionedV
         timestamp: node.timestamp,
         expires_at: node.expires_at,
     })
-}
-
-impl RunCursor {
-    /// The place of this run in a listing of that order.
-    pub fn behind(run: &RunInfo, order: RunOrder) -> Self {
-        let name = (order == RunOrder::Name).then(|| run.meta.name.clone());
-        Self { name, created: run.meta.created, id: run.id }
-    }
-}
-
-/// Orders two listed runs as a query asks: by it the coordinator merges the shards' pages.
-pub fn compare_runs(order: RunOrder, a: &RunInfo, b: &RunInfo) -> std::cmp::Ordering {
-    let by_created = (a.meta.created, a.id).cmp(&(b.meta.created, b.id));
-    match order {
-        RunOrder::Created => by_created,
-        RunOrder::CreatedDescending => by_created.reverse(),
-        RunOrder::Name => a.meta.name.cmp(&b.meta.name).then(by_created),
-    }
 }

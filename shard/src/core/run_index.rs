@@ -2,6 +2,7 @@
 //! rebuilt at recovery. Every set is ordered by creation, so that a page of an answer costs what the page holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,6 +13,9 @@ use super::run_meta::{RunMeta, RunStatus};
 
 type Place = (Timestamp, RunId);
 type Places = BTreeSet<Place>;
+
+/// The most sets that are merged for an answer; with more of them, looking at all runs costs less.
+const MERGED_AT_MOST: usize = 16;
 
 /// In what order runs are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -158,56 +162,47 @@ impl RunIndex {
         self.by_parent.get(&parent).map_or(0, BTreeSet::len)
     }
 
-    /// The places of runs that may be meant, in the order asked for, behind the cursor: taken from the smallest index
-    /// that the filter names. The caller checks the rest of the filter.
-    pub(crate) fn candidates(
-        &self,
+    /// The runs that may be meant, by creation, behind the cursor: taken from the smallest index that the filter names, and
+    /// one by one, so that a page costs what it looks at. The caller checks the rest of the filter.
+    pub(crate) fn by_creation<'s>(
+        &'s self,
         filter: &RunFilter,
         order: RunOrder,
         after: Option<&RunCursor>,
-    ) -> Box<dyn Iterator<Item = RunId> + '_> {
-        let range = bounds(filter, order, after);
-        if range.0 > range.1 {
+    ) -> Box<dyn Iterator<Item = RunId> + 's> {
+        let (low, high) = bounds(filter, order, after);
+        if low > high {
             return Box::new(std::iter::empty());
         }
-        if let Some(set) = self.narrowest(filter) {
-            return match set {
-                Some(set) => walk(set, range, order),
-                None => Box::new(std::iter::empty()),
-            };
-        }
-        // Several small sets rather than all runs: the names with the prefix, or the statuses. They are merged in order.
-        let several: Vec<&Places> = if let Some(prefix) = &filter.name_prefix {
-            self.by_name
-                .range(prefix.clone()..)
-                .take_while(|(n, _)| n.starts_with(&**prefix))
-                .map(|(_, s)| s)
-                .collect()
-        } else if filter.status.is_empty() {
-            return walk(&self.all, range, order);
-        } else {
-            filter.status.iter().filter_map(|s| self.by_status.get(s)).collect()
+        let walk = move |set: &'s Places| set.range(low..=high);
+        let last = after.map(|cursor| cursor.id);
+        let behind = move |place: &Place| (last != Some(place.1)).then_some(place.1);
+        let sets = match self.narrowest(filter) {
+            Some(set) => set.into_iter().collect(),
+            None => self.several(filter).unwrap_or_else(|| vec![&self.all]),
         };
-        let mut merged: Places = BTreeSet::new();
-        if let [one] = several[..] {
-            return walk(one, range, order);
-        }
-        for set in several {
-            merged.extend(set.range(range.0..=range.1));
-        }
-        let ids: Vec<RunId> = merged.into_iter().map(|(_, id)| id).collect();
-        match order {
-            RunOrder::Created | RunOrder::Name => Box::new(ids.into_iter()),
-            RunOrder::CreatedDescending => Box::new(ids.into_iter().rev()),
+        let newest_first = order == RunOrder::CreatedDescending;
+        match (&sets[..], newest_first) {
+            ([set], false) => Box::new(walk(set).filter_map(behind)),
+            ([set], true) => Box::new(walk(set).rev().filter_map(behind)),
+            (_, false) => {
+                let walks = sets.into_iter().map(|set| walk(set).peekable()).collect();
+                Box::new(merged(walks, |a, b| a < b).filter_map(behind))
+            }
+            (_, true) => {
+                let walks = sets.into_iter().map(|set| walk(set).rev().peekable()).collect();
+                Box::new(merged(walks, |a, b| a > b).filter_map(behind))
+            }
         }
     }
 
-    /// Whether some index holds all that the filter can mean, so that they need not be looked for by name.
-    pub(crate) fn is_narrow(&self, filter: &RunFilter) -> bool {
-        self.narrowest(filter).is_some()
+    /// How many runs the smallest index holds that the filter names; `None`: it names none.
+    pub(crate) fn narrowed_to(&self, filter: &RunFilter) -> Option<usize> {
+        self.narrowest(filter).map(|set| set.map_or(0, BTreeSet::len))
     }
 
-    /// The runs whose name has the filter's prefix, by name, behind the cursor. The caller checks the rest of the filter.
+    /// The runs whose name has the filter's prefix, by name, behind the cursor, one by one. The caller checks the rest of
+    /// the filter.
     pub(crate) fn by_name<'s>(
         &'s self,
         filter: &'s RunFilter,
@@ -220,9 +215,28 @@ impl RunIndex {
             .range::<str, _>((Bound::Included(from), Bound::Unbounded))
             .take_while(move |(name, _)| name.starts_with(prefix))
             .flat_map(move |(name, places)| {
-                let skip = behind.filter(|(last, _)| *last == &**name).map(|(_, place)| place);
-                places.iter().filter(move |place| skip.is_none_or(|skip| **place > skip)).map(|(_, id)| *id)
+                let lower = match behind {
+                    Some((last, place)) if *last == **name => Bound::Excluded(place),
+                    _ => Bound::Unbounded,
+                };
+                places.range((lower, Bound::Unbounded)).map(|(_, id)| *id)
             })
+    }
+
+    /// Several sets that hold all that the filter can mean, of which none is larger than all runs: those of the statuses, or
+    /// those of the names with the prefix, where they are few.
+    fn several(&self, filter: &RunFilter) -> Option<Vec<&Places>> {
+        if let Some(prefix) = &filter.name_prefix {
+            let named =
+                self.by_name.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&**prefix));
+            let sets: Vec<&Places> = named.take(MERGED_AT_MOST + 1).map(|(_, set)| set).collect();
+            if sets.len() <= MERGED_AT_MOST {
+                return Some(sets);
+            }
+        }
+        let wanted = |(status, _): &(&RunStatus, &Places)| filter.status.contains(status);
+        (!filter.status.is_empty())
+            .then(|| self.by_status.iter().filter(wanted).map(|(_, set)| set).collect())
     }
 
     /// `None`: the filter names no such index; `Some(None)`: it does, and nothing is there.
@@ -270,10 +284,20 @@ fn bounds(filter: &RunFilter, order: RunOrder, after: Option<&RunCursor>) -> (Pl
     (low, high)
 }
 
-fn walk<'s>(set: &'s Places, range: (Place, Place), order: RunOrder) -> Box<dyn Iterator<Item = RunId> + 's> {
-    let ids = set.range((Bound::Included(range.0), Bound::Included(range.1))).map(|(_, id)| *id);
-    match order {
-        RunOrder::Created | RunOrder::Name => Box::new(ids),
-        RunOrder::CreatedDescending => Box::new(ids.rev()),
-    }
+/// The places of several ordered walks, in their order.
+fn merged<'s, W: Iterator<Item = &'s Place>>(
+    mut walks: Vec<Peekable<W>>,
+    is_before: impl Fn(&Place, &Place) -> bool,
+) -> impl Iterator<Item = &'s Place> {
+    std::iter::from_fn(move || {
+        let mut first: Option<(usize, &'s Place)> = None;
+        for (number, walk) in walks.iter_mut().enumerate() {
+            if let Some(place) = walk.peek().copied()
+                && first.is_none_or(|(_, best)| is_before(place, best))
+            {
+                first = Some((number, place));
+            }
+        }
+        walks[first?.0].next()
+    })
 }
