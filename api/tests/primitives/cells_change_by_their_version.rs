@@ -37,17 +37,18 @@ fn versions_grow_also_across_a_delete() {
 
 #[test]
 fn cells_are_listed_by_name() {
-    let db = modes::in_memory();
-    let run = db.begin_run("cells").expect("begins");
-    for cell in ["lock/b", "lock/a", "queue", "lock"] {
-        run.state().set(cell, cell).unwrap();
-    }
-    run.kv().put("lock/c", 1).unwrap();
-    let names = |prefix: &str| -> Vec<String> {
-        run.state().list(prefix).unwrap().iter().map(|(k, _)| k.as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!(names("lock/"), ["lock/a", "lock/b"]);
-    assert_eq!(names(""), ["lock", "lock/a", "lock/b", "queue"]);
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("cells").expect("begins");
+        for cell in ["lock/b", "lock/a", "queue", "lock"] {
+            run.state().set(cell, cell).unwrap();
+        }
+        run.kv().put("lock/c", 1).unwrap();
+        let names = |prefix: &str| -> Vec<String> {
+            run.state().list(prefix).unwrap().iter().map(|(k, _)| k.as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names("lock/"), ["lock/a", "lock/b"]);
+        assert_eq!(names(""), ["lock", "lock/a", "lock/b", "queue"]);
+    });
 }
 
 #[test]

@@ -110,18 +110,20 @@ fn a_subscriber_gets_what_is_there_and_what_comes() {
 
 #[test]
 fn a_subscription_ends_with_its_run() {
-    let db = modes::in_memory();
-    let run = db.begin_run("subscribed").expect("begins");
-    let mut events = run.events().subscribe(0).expect("subscribes");
-    run.delete().expect("deletes");
-    assert!(events.next().is_none());
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("subscribed").expect("begins");
+        let mut events = run.events().subscribe(0).expect("subscribes");
+        run.delete().expect("deletes");
+        assert!(events.next().is_none());
+    });
 }
 
 #[test]
 fn an_event_keeps_the_time_it_is_given() {
-    let db = modes::in_memory();
-    let run = db.begin_run("times").expect("begins");
-    let at = Timestamp(-5);
-    run.events().append_draft(&EventDraft::new("old", ()).occurred_at(at)).expect("appends");
-    assert_eq!(run.events().read(0).unwrap().unwrap().occurred_at, Some(at));
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("times").expect("begins");
+        let at = Timestamp(-5);
+        run.events().append_draft(&EventDraft::new("old", ()).occurred_at(at)).expect("appends");
+        assert_eq!(run.events().read(0).unwrap().unwrap().occurred_at, Some(at));
+    });
 }

@@ -1,8 +1,10 @@
 //! The primitives, one behaviour a file, in every mode where the mode must not matter.
 
+mod a_first_user;
 mod cells_change_by_their_version;
 mod events_keep_their_order;
 mod modes;
+mod pairs_are_kept_in_order;
 mod random_operations;
 mod runs_are_found;
 mod spans_are_found;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use in_mem::{Builder, Database, Durability, Execution};
+use in_mem::{Builder, Database, Durability, Execution, ManualClock};
 use in_mem_wal::SimDisk;
 
 /// A way to run a database.
@@ -59,6 +59,22 @@ pub(crate) fn in_every_mode(test: impl Fn(Database, &dyn Fn(Database) -> Databas
             setup.open(dir.path())
         };
         test(setup.open(dir.path()), &reopen);
+    }
+}
+
+/// As [`in_every_mode`], at a time that the test sets.
+pub(crate) fn in_every_mode_at(clock: &ManualClock, test: impl Fn(Database, &dyn Fn(Database) -> Database)) {
+    for setup in Setup::all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || setup.open_with(Database::builder().clock(Arc::new(clock.clone())), dir.path());
+        let reopen = |db: Database| {
+            if !setup.is_durable() {
+                return db;
+            }
+            db.close().expect("closes");
+            open()
+        };
+        test(open(), &reopen);
     }
 }
 

@@ -45,28 +45,30 @@ fn a_child_may_come_before_its_parent() {
 
 #[test]
 fn parents_in_a_circle_end_somewhere() {
-    let db = common::in_memory();
-    let run = db.begin_run("circle").expect("begins");
-    for (id, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("d", "d")] {
-        run.traces().record(&span(id, Some(parent), 0)).expect("records");
-    }
-    assert_eq!(ids(&run.traces().ancestors("a").unwrap()), ["b", "c"]);
-    let tree = run.traces().tree().unwrap();
-    assert_eq!(tree.nodes.len(), 4);
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("circle").expect("begins");
+        for (id, parent) in [("a", "b"), ("b", "c"), ("c", "a"), ("d", "d")] {
+            run.traces().record(&span(id, Some(parent), 0)).expect("records");
+        }
+        assert_eq!(ids(&run.traces().ancestors("a").unwrap()), ["b", "c"]);
+        let tree = run.traces().tree().unwrap();
+        assert_eq!(tree.nodes.len(), 4);
+    });
 }
 
 #[test]
 fn a_tree_of_any_depth_is_put_together() {
-    let db = common::in_memory();
-    let run = db.begin_run("deep").expect("begins");
-    let drafts: Vec<_> = (0..20_000)
-        .map(|n| {
-            let parent = (n > 0).then(|| format!("{}", n - 1));
-            span(&n.to_string(), parent.as_deref(), n)
-        })
-        .collect();
-    run.traces().record_many(&drafts).expect("records");
-    assert_eq!(run.traces().tree().unwrap().nodes.last().unwrap().depth, 19_999);
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("deep").expect("begins");
+        let drafts: Vec<_> = (0..20_000)
+            .map(|n| {
+                let parent = (n > 0).then(|| format!("{}", n - 1));
+                span(&n.to_string(), parent.as_deref(), n)
+            })
+            .collect();
+        run.traces().record_many(&drafts).expect("records");
+        assert_eq!(run.traces().tree().unwrap().nodes.last().unwrap().depth, 19_999);
+    });
 }
 
 #[test]
@@ -106,77 +108,86 @@ fn a_span_is_begun_and_ended_once() {
 
 #[test]
 fn a_guard_ends_its_span() {
-    let db = common::in_memory();
-    let run = db.begin_run("guards").expect("begins");
-    let mut outer = run.traces().span(SpanDraft::new(SpanKind::Agent, "outer").id("outer")).expect("begins");
-    outer.child(SpanDraft::tool_call("good").id("good")).unwrap().finish().expect("ends");
-    outer.child(SpanDraft::tool_call("bad").id("bad")).unwrap().fail("no network").expect("ends");
-    drop(outer.child(SpanDraft::tool_call("dropped").id("dropped")).unwrap());
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _guard = outer.child(SpanDraft::tool_call("panicked").id("panicked")).unwrap();
-        panic!("on purpose");
-    }));
-    assert!(panicked.is_err());
-    outer.output(3);
-    outer.finish().expect("ends");
-    let status = |id: &str| run.traces().get(id).unwrap().unwrap();
-    assert_eq!(status("outer").status, SpanStatus::Ok);
-    assert_eq!(status("outer").output.as_i64(), Some(3));
-    assert_eq!(status("good").status, SpanStatus::Ok);
-    assert_eq!(status("bad").message.as_deref(), Some("no network"));
-    assert_eq!(status("dropped").status, SpanStatus::Unset);
-    assert_eq!(status("panicked").status, SpanStatus::Failed);
-    for id in ["outer", "good", "bad", "dropped", "panicked"] {
-        assert!(status(id).end.is_some(), "{id}");
-    }
-    assert_eq!(run.traces().children("outer").unwrap().len(), 4);
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("guards").expect("begins");
+        let mut outer =
+            run.traces().span(SpanDraft::new(SpanKind::Agent, "outer").id("outer")).expect("begins");
+        outer.child(SpanDraft::tool_call("good").id("good")).unwrap().finish().expect("ends");
+        outer.child(SpanDraft::tool_call("bad").id("bad")).unwrap().fail("no network").expect("ends");
+        drop(outer.child(SpanDraft::tool_call("dropped").id("dropped")).unwrap());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _guard = outer.child(SpanDraft::tool_call("panicked").id("panicked")).unwrap();
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err());
+        outer.output(3);
+        outer.finish().expect("ends");
+        let status = |id: &str| run.traces().get(id).unwrap().unwrap();
+        assert_eq!(status("outer").status, SpanStatus::Ok);
+        assert_eq!(status("outer").output.as_i64(), Some(3));
+        assert_eq!(status("good").status, SpanStatus::Ok);
+        assert_eq!(status("bad").message.as_deref(), Some("no network"));
+        assert_eq!(status("dropped").status, SpanStatus::Unset);
+        assert_eq!(status("panicked").status, SpanStatus::Failed);
+        for id in ["outer", "good", "bad", "dropped", "panicked"] {
+            assert!(status(id).end.is_some(), "{id}");
+        }
+        assert_eq!(run.traces().children("outer").unwrap().len(), 4);
+    });
 }
 
 #[test]
 fn times_of_an_import_are_kept() {
-    let db = common::in_memory();
-    let run = db.begin_run("import").expect("begins");
-    let took = std::time::Duration::from_micros(30);
-    let get = |draft: SpanDraft| {
-        let id = run.traces().record(&draft).expect("records");
-        let span = run.traces().get(&*id).unwrap().unwrap();
-        (span.start.0, span.end.unwrap().0)
-    };
-    let draft = || SpanDraft::tool_call("t");
-    assert_eq!(get(draft().start(Timestamp(10)).end(Timestamp(25))), (10, 25));
-    assert_eq!(get(draft().start(Timestamp(10)).took(took)), (10, 40));
-    assert_eq!(get(draft().end(Timestamp(100)).took(took)), (70, 100));
-    assert_eq!(get(draft().end(Timestamp(100))), (100, 100));
-    let (start, end) = get(draft().took(took));
-    assert_eq!(end - start, 30);
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("import").expect("begins");
+        let took = std::time::Duration::from_micros(30);
+        let get = |draft: SpanDraft| {
+            let id = run.traces().record(&draft).expect("records");
+            let span = run.traces().get(&*id).unwrap().unwrap();
+            (span.start.0, span.end.unwrap().0)
+        };
+        let draft = || SpanDraft::tool_call("t");
+        assert_eq!(get(draft().start(Timestamp(10)).end(Timestamp(25))), (10, 25));
+        assert_eq!(get(draft().start(Timestamp(10)).took(took)), (10, 40));
+        assert_eq!(get(draft().end(Timestamp(100)).took(took)), (70, 100));
+        assert_eq!(get(draft().end(Timestamp(100))), (100, 100));
+        let (start, end) = get(draft().took(took));
+        assert_eq!(end - start, 30);
+    });
 }
 
 #[test]
 fn the_conventions_of_opentelemetry_are_spoken() {
-    let db = common::in_memory();
-    let run = db.begin_run("otel").expect("begins");
-    let value = value!({
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": "search",
-        "gen_ai.tool.call.arguments": { "q": "shards" },
-        "gen_ai.usage.input_tokens": 12,
-        "gen_ai.usage.output_tokens": "many",
-        "gen_ai.something.new": true,
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("otel").expect("begins");
+        let value = value!({
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "search",
+            "gen_ai.tool.call.arguments": { "q": "shards" },
+            "gen_ai.usage.input_tokens": 12,
+            "gen_ai.usage.output_tokens": "many",
+            "gen_ai.something.new": true,
+        });
+        let in_mem::Value::Object(attributes) = value else { panic!("an object") };
+        let id =
+            run.traces().record(&SpanDraft::from_otel("execute_tool search", &attributes)).expect("records");
+        let span = run.traces().get(&*id).unwrap().unwrap();
+        assert_eq!((span.kind.clone(), &*span.name), (SpanKind::ToolCall, "search"));
+        assert_eq!(span.input_tokens, Some(12));
+        assert_eq!(span.input["q"].as_str(), Some("shards"));
+        assert_eq!(
+            span.attributes.len(),
+            2,
+            "what is not known, or not what it should be, is kept: {span:?}"
+        );
+        let back: Object = in_mem::otel_attributes(&span);
+        assert_eq!(back, attributes);
+        // Another name of a kind that has several is kept, too.
+        let value = value!({ "gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e-1" });
+        let in_mem::Value::Object(attributes) = value else { panic!("an object") };
+        let id = run.traces().record(&SpanDraft::from_otel("embeddings e-1", &attributes)).expect("records");
+        let span = run.traces().get(&*id).unwrap().unwrap();
+        assert_eq!(span.kind, SpanKind::ModelCall);
+        assert_eq!(in_mem::otel_attributes(&span), attributes);
     });
-    let in_mem::Value::Object(attributes) = value else { panic!("an object") };
-    let id = run.traces().record(&SpanDraft::from_otel("execute_tool search", &attributes)).expect("records");
-    let span = run.traces().get(&*id).unwrap().unwrap();
-    assert_eq!((span.kind.clone(), &*span.name), (SpanKind::ToolCall, "search"));
-    assert_eq!(span.input_tokens, Some(12));
-    assert_eq!(span.input["q"].as_str(), Some("shards"));
-    assert_eq!(span.attributes.len(), 2, "what is not known, or not what it should be, is kept: {span:?}");
-    let back: Object = in_mem::otel_attributes(&span);
-    assert_eq!(back, attributes);
-    // Another name of a kind that has several is kept, too.
-    let value = value!({ "gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e-1" });
-    let in_mem::Value::Object(attributes) = value else { panic!("an object") };
-    let id = run.traces().record(&SpanDraft::from_otel("embeddings e-1", &attributes)).expect("records");
-    let span = run.traces().get(&*id).unwrap().unwrap();
-    assert_eq!(span.kind, SpanKind::ModelCall);
-    assert_eq!(in_mem::otel_attributes(&span), attributes);
 }

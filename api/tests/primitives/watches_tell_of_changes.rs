@@ -69,20 +69,21 @@ fn a_change_is_visible_when_it_is_told_of() {
 
 #[test]
 fn a_watcher_that_falls_behind_is_told_so() {
-    let db = modes::in_memory();
-    let run = db.begin_run("watched").expect("begins");
-    let mut watch = run.kv().watch("", 2).expect("watches");
-    run.kv().put("k", 0).expect("puts");
-    run.kv().put("k", 1).expect("puts");
-    let third = run.kv().put("k", 2).expect("puts");
-    run.kv().put("k", 3).expect("puts");
-    assert_eq!(next(&mut watch), change("k", 0));
-    assert_eq!(next(&mut watch), change("k", 1));
-    let lagged = watch.try_next();
-    let Err(Error::Write(WriteError::Lagged { missed, .. })) = lagged else { panic!("{lagged:?}") };
-    assert_eq!(missed, third);
-    assert!(watch.is_ended());
-    assert!(watch.next().is_none());
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("watched").expect("begins");
+        let mut watch = run.kv().watch("", 2).expect("watches");
+        run.kv().put("k", 0).expect("puts");
+        run.kv().put("k", 1).expect("puts");
+        let third = run.kv().put("k", 2).expect("puts");
+        run.kv().put("k", 3).expect("puts");
+        assert_eq!(next(&mut watch), change("k", 0));
+        assert_eq!(next(&mut watch), change("k", 1));
+        let lagged = watch.try_next();
+        let Err(Error::Write(WriteError::Lagged { missed, .. })) = lagged else { panic!("{lagged:?}") };
+        assert_eq!(missed, third);
+        assert!(watch.is_ended());
+        assert!(watch.next().is_none());
+    });
 }
 
 #[test]
@@ -275,16 +276,17 @@ fn a_log_that_was_let_go_says_from_where_a_watch_can_begin() {
 
 #[test]
 fn a_watch_ends_with_its_run_and_with_the_database() {
-    let db = modes::in_memory();
-    let run = db.begin_run("watched").expect("begins");
-    let kept = db.begin_run("kept").expect("begins");
-    let (mut watch, mut on_kept) = (run.kv().watch("", 2).unwrap(), kept.kv().watch("", 2).unwrap());
-    run.delete().expect("deletes");
-    assert!(watch.next().is_none());
-    kept.kv().put("k", 1).expect("puts");
-    db.close().expect("closes");
-    assert_eq!(next(&mut on_kept), change("k", 1));
-    assert!(on_kept.next().is_none());
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("watched").expect("begins");
+        let kept = db.begin_run("kept").expect("begins");
+        let (mut watch, mut on_kept) = (run.kv().watch("", 2).unwrap(), kept.kv().watch("", 2).unwrap());
+        run.delete().expect("deletes");
+        assert!(watch.next().is_none());
+        kept.kv().put("k", 1).expect("puts");
+        db.close().expect("closes");
+        assert_eq!(next(&mut on_kept), change("k", 1));
+        assert!(on_kept.next().is_none());
+    });
 }
 
 #[test]

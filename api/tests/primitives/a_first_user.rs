@@ -1,38 +1,12 @@
 //! What a first user does: write, read, end, reopen.
 
-use std::time::Duration;
+use in_mem::{Database, Error, RunStatus, Value, WriteError};
 
-use in_mem::{Database, Durability, Error, Execution, RunStatus, Value, WriteError};
-
-fn modes() -> Vec<(Option<Durability>, Execution)> {
-    let mut all = Vec::new();
-    for durability in [None, Some(Durability::buffered()), Some(Durability::Strict)] {
-        for execution in [Execution::Inline, Execution::Pinned] {
-            all.push((durability, execution));
-        }
-    }
-    all
-}
-
-fn with_each(test: impl Fn(&dyn Fn() -> Database, bool)) {
-    for (durability, execution) in modes() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let open = || {
-            let builder = Database::builder().shards(2).execution(execution).segment_bytes(1 << 20);
-            match durability {
-                None => builder.durability(Durability::InMemory).open(),
-                Some(durability) => builder.path(dir.path()).durability(durability).open(),
-            }
-            .expect("opens")
-        };
-        test(&open, durability.is_some());
-    }
-}
+use crate::modes;
 
 #[test]
 fn what_is_written_is_read_and_survives_reopening() {
-    with_each(|open, durable| {
-        let db = open();
+    modes::in_every_mode(|db, reopen| {
         let run = db.begin_run("first").expect("begins");
         run.kv().put("a", 1).expect("puts");
         run.kv().put("b", "two").expect("puts");
@@ -82,42 +56,20 @@ fn what_is_written_is_read_and_survives_reopening() {
             );
         };
         check(&db);
-        if durable {
-            db.close().expect("closes");
-            assert!(matches!(run.kv().get("b"), Err(Error::Closed)));
-            let db = open();
-            check(&db);
+        let db = reopen(db);
+        check(&db);
+        // In memory the database was not closed.
+        if matches!(run.kv().get("b"), Err(Error::Closed)) {
             assert_eq!(db.runs().orphaned().list().unwrap().len(), 1);
             db.resume(child.id()).expect("resumes").kv().put("on", 1).expect("goes on");
-            assert_eq!(db.runs().orphaned().list().unwrap().len(), 0);
         }
+        assert_eq!(db.runs().orphaned().list().unwrap().len(), 0);
     });
 }
 
 #[test]
-fn a_value_with_a_time_to_live_goes_when_it_is_over() {
-    let clock = in_mem::ManualClock::new(in_mem::Timestamp(1_000_000));
-    let db = Database::builder()
-        .durability(Durability::InMemory)
-        .clock(std::sync::Arc::new(clock.clone()))
-        .background(false)
-        .shards(1)
-        .open()
-        .expect("opens");
-    let run = db.begin_run("ttl").expect("begins");
-    run.kv().put_with_ttl("k", 1, Duration::from_secs(1)).expect("puts");
-    assert!(run.kv().exists("k").expect("reads"));
-    clock.advance(1_000_000);
-    assert!(!run.kv().exists("k").expect("reads"));
-    assert_eq!(run.info().unwrap().kv.entries, 1, "still held");
-    db.step().expect("steps");
-    assert_eq!(run.info().unwrap().kv.entries, 0, "deleted");
-}
-
-#[test]
 fn transitions_of_many_threads_lose_nothing() {
-    with_each(|open, _| {
-        let db = open();
+    modes::in_every_mode(|db, _| {
         let run = db.begin_run("count").expect("begins");
         std::thread::scope(|scope| {
             for _ in 0..4 {
