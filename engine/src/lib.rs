@@ -18,6 +18,7 @@ mod open;
 mod pending;
 mod pinning;
 mod progress;
+mod query;
 mod routing;
 mod snapshot;
 mod stats;
