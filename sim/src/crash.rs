@@ -130,6 +130,8 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
     let mut outcome = Outcome::default();
     let mut disk = SimDisk::new(seed);
     let mut live = Model::default();
+    // What holds where an opening does not come to its end.
+    let mut unopened = Ledger::default();
     let mut backups = Vec::new();
     for epoch in 0..EPOCHS {
         // Half of them among the first operations: recovery, and a log's first records.
@@ -137,32 +139,42 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
         disk.crash_before(disk.ops() + 1 + rng.u64(..most));
         let shards = rng.usize(1..4);
         let ledger = work(&setup, &disk, shards, &live, strict, &mut backups, &mut rng, &mut outcome)
+            .map(|ledger| ledger.unwrap_or(unopened))
             .map_err(|what| format!("opening {epoch}: {what}"))?;
         outcome.saw(&disk);
         let mut next = None;
+        let goes_on = if rng.u8(..3) == 0 { 0 } else { rng.usize(1..IMAGES_PER_CRASH) };
         for image in 0..IMAGES_PER_CRASH {
             let accident = if image == 0 { Accident::Killed } else { Accident::PowerCut };
             let after = if image == 0 { disk.kill() } else { disk.crash(rng.u64(..)) };
             let (before, untouched) = (after.kill(), after.kill());
-            let recovered = check_image(&setup, &after, &ledger, accident, &mut rng, &mut outcome)
-                .map_err(|what| format!("opening {epoch}, image {image} ({accident:?}): {what}"))?;
+            let (recovered, accident) =
+                check_image(&setup, &after, &ledger, accident, &mut rng, &mut outcome)
+                    .map_err(|what| format!("opening {epoch}, image {image} ({accident:?}): {what}"))?;
             for (path, expected) in backups.iter().skip(image) {
                 let backup =
                     setup.open(&untouched, path, None).map_err(|error| format!("{path}: {error}"))?;
                 expected.compare(&backup, setup.now()).map_err(|what| format!("{path}: {what}"))?;
                 outcome.backups += 1;
             }
-            if accident == Accident::PowerCut && (next.is_none() || rng.bool()) {
-                next = Some((before, recovered));
+            // From a kill too: what the next opening sees then is not all on the disk, and the power may go after it.
+            let as_it_was = (accident == Accident::PowerCut) == (image > 0);
+            if as_it_was && (next.is_none() || image == goes_on) {
+                next = Some((before, recovered, accident));
             }
         }
-        (disk, live) = next.ok_or("no image to go on from")?;
+        let accident;
+        (disk, live, accident) = next.ok_or("no image to go on from")?;
+        unopened = match accident {
+            Accident::Killed => Ledger::killed(live.clone(), ledger),
+            Accident::PowerCut => Ledger::unopened(live.clone()),
+        };
         setup.clock.advance(2 * rng.i64(0..100));
     }
     Ok(outcome)
 }
 
-/// Opens the database and works with it until the power goes.
+/// Opens the database and works with it until the power goes; `None`: it went before the database was open.
 #[allow(clippy::too_many_arguments, reason = "all of one run's state")]
 fn work(
     setup: &Setup,
@@ -173,15 +185,13 @@ fn work(
     backups: &mut Vec<(String, Model)>,
     rng: &mut Rng,
     outcome: &mut Outcome,
-) -> Result<Ledger, String> {
-    // What holds if opening does not come to its end: all of it is durable, whatever the shard count.
-    let unopened = Ledger::unopened(live.clone());
+) -> Result<Option<Ledger>, String> {
     let db = match setup.open(disk, PATH, Some(shards)) {
         Ok(db) if !disk.crashed() => db,
         Err(error) if !disk.crashed() => return Err(format!("it does not open: {error}")),
         _ => {
             outcome.openings_cut += 1;
-            return Ok(unopened);
+            return Ok(None);
         }
     };
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
@@ -191,7 +201,7 @@ fn work(
     for _ in 0..ACTIONS {
         match work.act()? {
             Did::Well => {}
-            Did::MachineGone => return Ok(ledger),
+            Did::MachineGone => return Ok(Some(ledger)),
             Did::Failed(error) => return Err(format!("refused for no reason: {error}")),
         }
     }
@@ -205,10 +215,11 @@ fn work(
     }
     // The power goes here, before a handle that is dropped closes the database.
     disk.crash_before(disk.ops());
-    Ok(ledger)
+    Ok(Some(ledger))
 }
 
-/// Recovers an image, sometimes cut off and begun again, and holds it against the ledger.
+/// Recovers an image, sometimes cut off and begun again, and holds it against the ledger. Gives what it holds, and the worst that
+/// happened to it.
 fn check_image(
     setup: &Setup,
     image: &SimDisk,
@@ -216,7 +227,7 @@ fn check_image(
     accident: Accident,
     rng: &mut Rng,
     outcome: &mut Outcome,
-) -> Result<Model, String> {
+) -> Result<(Model, Accident), String> {
     outcome.images += 1;
     let mut image = image.clone();
     let mut accident = accident;
@@ -259,7 +270,7 @@ fn check_image(
         return Err("a commit after recovery was not kept".to_owned());
     }
     outcome.saw(&again);
-    Ok(model)
+    Ok((model, accident))
 }
 
 trait BeginWithId {

@@ -41,6 +41,8 @@ pub struct Ledger {
     /// Whether the log that checkpoints cover is kept, so that a run's past can be asked for.
     pub keep_history: bool,
     strict: bool,
+    /// What held before a kill that nothing was made durable after: a power cut may take all that this lets it take.
+    undurable: Option<Box<Ledger>>,
 }
 
 fn versions(db: &Database) -> Result<Vec<u64>, String> {
@@ -52,6 +54,12 @@ impl Ledger {
     /// The ledger of a database that holds this, durably, and is not open: whatever its shards are, nothing may change.
     pub fn unopened(live: Model) -> Self {
         Self { live, ..Self::default() }
+    }
+
+    /// The ledger of a database that was killed, came back as this, and is not open again yet: as long as no opening has come to
+    /// its end, a power cut may leave what it might have left at the kill.
+    pub fn killed(live: Model, before: Ledger) -> Self {
+        Self { undurable: Some(Box::new(before)), ..Self::unopened(live) }
     }
 
     /// The ledger of a database that was just opened and holds this, durably.
@@ -72,7 +80,7 @@ impl Ledger {
         for (id, run) in &live.runs {
             shards[db.engine().shard_of(*id)].base.runs.insert(*id, run.clone());
         }
-        Ok(Self { shards, in_flight: Vec::new(), live, keep_history: false, strict })
+        Ok(Self { shards, live, strict, ..Self::default() })
     }
 
     /// A commit is sent.
@@ -199,8 +207,12 @@ impl Ledger {
             if sent {
                 return Err(format!("{} shards came back as {}", self.shards.len(), versions.len()));
             }
-            self.live.compare(db, now)?;
-            return Ok(self.live.clone());
+            let whole = self.live.compare(db, now).map(|()| self.live.clone());
+            return match &self.undurable {
+                Some(before) if accident == Accident::PowerCut => whole
+                    .or_else(|what| before.check(db, accident, now).map_err(|or| format!("{what}; or {or}"))),
+                _ => whole,
+            };
         }
         let mut whole = Model::default();
         for (number, (shard, version)) in self.shards.iter().zip(versions).enumerate() {

@@ -94,6 +94,11 @@ impl ShardLog {
         let walked = walk(segments, config.shard, from, apply)?;
         hit(Failpoint::RecoverRead);
         // Only now, when the log is known to be openable, is anything changed.
+        if !walked.segments.is_empty() && !crate::planted::is_planted("wal_open_without_dir_sync") {
+            // Whoever named what is here may have been killed before the names were durable. What is built on them must not
+            // outlive them: records in a segment, the removal of what a checkpoint takes the place of.
+            storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
+        }
         let repair = Repair { storage: &*storage, dir, config: &config, seed };
         repair.remove_leftovers()?;
         hit(Failpoint::RecoverLeftovers);

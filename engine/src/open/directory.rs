@@ -93,6 +93,11 @@ impl Directory {
         // Again, now that nobody else can be making it.
         let found = read_manifest(&**storage, path)?;
         let new = found.is_none();
+        if !new && !in_mem_wal::planted::is_planted("engine_open_without_dir_sync") {
+            // Whoever wrote the manifest may have been killed before it was durable under its name: a power cut would then bring
+            // back the one before it, whose shards are removed here, or none.
+            storage.sync_dir(path).map_err(io("sync the directory", path))?;
+        }
         let manifest = match found {
             Some(manifest) => manifest,
             None => {
