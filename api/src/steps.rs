@@ -4,13 +4,14 @@
 //! agent comes to the same place again, after a crash or a restart, the recorded result is given and the effect is not run.
 //! A place is the number of the step at each level of nesting, so that loops and steps within steps need no names of their own.
 
-use std::fmt::Display;
+use std::cell::{Cell, RefCell};
+use std::fmt::{Display, Write as _};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use in_mem_engine::command::{CommitRequest, ScanRequest, Write};
+use in_mem_engine::command::ScanRequest;
 use in_mem_engine::{Condition, StepError, event};
 use in_mem_model::{KeyBytes, Tag, Timestamp, Value};
 use serde::Serialize;
@@ -32,6 +33,21 @@ pub const STEP_FAILED_EVENT: &str = "step_failed";
 
 /// Where a run keeps its steps: under the tag of the run itself, out of the way of the agent's own keys.
 const STEP_PREFIX: u8 = 2;
+
+thread_local! {
+    /// Where a step's path and event are put together; reused from step to step.
+    static SCRATCH: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
+    /// The thread's id at hand: the standard library's takes a count of the thread for it.
+    static THREAD: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+fn this_thread() -> ThreadId {
+    THREAD.get().unwrap_or_else(|| {
+        let id = std::thread::current().id();
+        THREAD.set(Some(id));
+        id
+    })
+}
 
 /// How a step is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +99,18 @@ struct Places {
     last: Option<Option<KeyBytes>>,
     /// How the run had ended when this handle took its first step, if it had: nothing new is recorded then.
     ended: Option<RunStatus>,
+    /// The name of the last step recorded: the next often has it, too, and shares it.
+    name: Option<Arc<str>>,
+}
+
+impl Places {
+    /// Whether a place lies among those that were recorded before this handle came.
+    fn may_be_recorded(&self, place: &Place) -> bool {
+        match &self.last {
+            Some(last) => last.as_ref().is_some_and(|last| place.0 <= *last),
+            None => true,
+        }
+    }
 }
 
 impl StepCursor {
@@ -144,6 +172,16 @@ impl Recorded {
     fn name(&self) -> String {
         self.name.as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// A step that was entered.
+struct Entered<'c> {
+    place: Place,
+    level: Level<'c>,
+    /// Whether it may be recorded already.
+    may_be_recorded: bool,
+    /// How the run had ended before, if it had.
+    ended: Option<RunStatus>,
 }
 
 /// Leaves a step's level, also where its effect panics.
@@ -227,31 +265,31 @@ impl Run {
         if !matches!(input, Value::Null | Value::Bool(_) | Value::Int(_)) {
             Value::from(vec![Value::from(name), input.clone()]).check()?;
         }
-        let (place, level) = self.enter_step()?;
-        if let Some(recorded) = self.recorded_step(&place)? {
+        let Entered { place, level, may_be_recorded, ended } = self.enter_step()?;
+        if may_be_recorded && let Some(recorded) = self.recorded_step(&place)? {
             return self.same_step(&place, recorded, name, input)?.deserialize().map_err(Error::from);
         }
-        if let Some(status) = self.cursor.places().ended {
+        if let Some(status) = ended {
             return Err(WriteError::RunEnded { run: self.id, status }.into());
         }
-        let begun = Instant::now();
+        let begun = options.timeout.map(|limit| (Instant::now(), limit));
         let mut attempt = 1;
         let result = loop {
-            // Where an attempt before got so far, its inner steps are recorded: this one passes over them.
-            self.cursor.places().next[level.depth] = 0;
             match effect() {
                 Ok(result) => break result,
                 Err(error) => {
                     let reason = error.to_string();
                     self.note_failure(&place, name, attempt, &reason)?;
                     let wait = options.wait.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_WAIT);
-                    let over = options.timeout.is_some_and(|limit| begun.elapsed() + wait >= limit);
+                    let over = begun.is_some_and(|(begun, limit)| begun.elapsed() + wait >= limit);
                     if attempt >= options.attempts || over {
                         let (run, path, name) = (self.id, place.to_string(), name.to_owned());
                         return Err(StepError::Failed { run, path, name, attempts: attempt, reason }.into());
                     }
                     std::thread::sleep(wait);
                     attempt += 1;
+                    // Where the attempt before got so far, its inner steps are recorded: this one passes over them.
+                    self.cursor.places().next[level.depth] = 0;
                 }
             }
         };
@@ -297,7 +335,7 @@ impl Run {
     }
 
     /// Takes the next place, and opens the level below it.
-    fn enter_step(&self) -> Result<(Place, Level<'_>)> {
+    fn enter_step(&self) -> Result<Entered<'_>> {
         let mut places = self.cursor.places();
         if places.next.is_empty() {
             places.ended = Some(self.status()?).filter(|status| status.is_ended());
@@ -305,7 +343,7 @@ impl Run {
             places.next.push(0);
         }
         let inside = places.next.len() > 1;
-        let me = std::thread::current().id();
+        let me = this_thread();
         if inside && places.owner != Some(me) {
             return Err(StepError::Concurrent { run: self.id }.into());
         }
@@ -320,15 +358,10 @@ impl Run {
         places.next[depth - 1] += 1;
         places.next.push(0);
         places.owner = Some(me);
-        Ok((Place::new(&numbers), Level { cursor: &self.cursor, depth }))
-    }
-
-    /// Whether a place lies among those that were recorded before this handle came.
-    fn may_be_recorded(&self, place: &Place) -> bool {
-        match &self.cursor.places().last {
-            Some(last) => last.as_ref().is_some_and(|last| place.0 <= *last),
-            None => true,
-        }
+        let place = Place::new(&numbers);
+        let may_be_recorded = places.may_be_recorded(&place);
+        let level = Level { cursor: &self.cursor, depth };
+        Ok(Entered { place, level, may_be_recorded, ended: places.ended })
     }
 
     /// The last place that is recorded.
@@ -347,9 +380,6 @@ impl Run {
     }
 
     fn recorded_step(&self, place: &Place) -> Result<Option<Recorded>> {
-        if !self.may_be_recorded(place) {
-            return Ok(None);
-        }
         let Some(stored) = self.engine.get(self.id, Tag::Run, &place.0)? else { return Ok(None) };
         match Recorded::read(&stored.value) {
             Some(recorded) => Ok(Some(recorded)),
@@ -373,21 +403,24 @@ impl Run {
     }
 
     fn record_step(&self, place: &Place, name: &str, input: Value, result: Value) -> Result<()> {
-        let value = Value::from(vec![Value::from(name), input, result]);
-        crate::transaction::check_pair(&place.0, &value)?;
-        let mut body = Vec::with_capacity(48);
-        let says = Value::from(vec![Value::from(place.to_string()), Value::from(name)]);
-        event::pack_body(STEP_EVENT, None, None, &says, &mut body);
-        let mut request = CommitRequest::new(self.id);
-        let key = place.0.clone();
-        request.writes = vec![
-            (
-                self.id,
-                Write::Put { tag: Tag::Run, key, value, expires_at: None, condition: Condition::Absent },
-            ),
-            (self.id, Write::Append { body }),
-        ];
-        match self.engine.commit(request) {
+        let shared = {
+            let last = &mut self.cursor.places().name;
+            match last {
+                Some(last) if **last == *name => last.clone(),
+                _ => last.insert(Arc::from(name)).clone(),
+            }
+        };
+        let value = Value::Array(Arc::new([Value::String(shared), input, result]));
+        // Taken out: a turn may run other callers' closures on this thread, and those may come here, too.
+        let (mut path, mut body) = SCRATCH.take();
+        path.clear();
+        body.clear();
+        let _ = write!(path, "{place}");
+        event::pack_strings(STEP_EVENT, &[&path, name], &mut body);
+        let recorded =
+            self.engine.put_and_append(self.id, Tag::Run, &place.0, value, Condition::Absent, &body);
+        SCRATCH.set((path, body));
+        match recorded {
             Ok(_) => Ok(()),
             Err(Error::Write(WriteError::ConditionFailed { .. })) => {
                 Err(StepError::Raced { run: self.id, path: place.to_string() }.into())
@@ -405,17 +438,18 @@ impl Run {
 
     /// Makes sure that no step is recorded, at this depth, behind those that were called.
     fn no_step_left(&self, depth: usize) -> Result<()> {
-        let next: smallvec::SmallVec<[u32; 8]> = {
+        let first = {
             let places = self.cursor.places();
             let Some(last) = places.next.get(depth) else { return Ok(()) };
             let above = places.next[..depth].iter().map(|next| next.wrapping_sub(1));
-            above.chain([*last]).collect()
+            let next: smallvec::SmallVec<[u32; 8]> = above.chain([*last]).collect();
+            // The common case: nothing is there, and one look says so.
+            let first = Place::new(&next);
+            if !places.may_be_recorded(&first) {
+                return Ok(());
+            }
+            first
         };
-        // The common case: nothing is there, and one look says so.
-        let first = Place::new(&next);
-        if !self.may_be_recorded(&first) {
-            return Ok(());
-        }
         let Some(recorded) = self.first_step_from(&first, depth)? else { return Ok(()) };
         Err(StepError::Missing {
             run: self.id,

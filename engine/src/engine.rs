@@ -9,7 +9,7 @@ use in_mem_model::{Key, KeyBytes, KeyError, RunId, Tag, Timestamp, Value, Versio
 use in_mem_shard::Actor;
 use in_mem_shard::clock::Clock;
 use in_mem_shard::core::ShardCore;
-use in_mem_shard::core::command::{Command, CommitRequest, Committed, Reply, ShardClosure};
+use in_mem_shard::core::command::{Command, CommitRequest, Committed, Reply, ShardClosure, Write};
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::fork::ForkMarks;
 use in_mem_shard::core::watch::{Change, WatchRequest};
@@ -308,6 +308,47 @@ impl Engine {
             || Command::Append { run, body: body.to_vec() },
             |reply| match reply {
                 Reply::Appended(_, sequence) => Ok(sequence),
+                other => Err(unexpected(other)),
+            },
+        )
+    }
+
+    /// Puts a value and appends an event in one commit; gives the event's number.
+    ///
+    /// # Errors
+    /// As [`Engine::put`].
+    pub fn put_and_append(
+        &self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        value: Value,
+        condition: Condition,
+        body: &[u8],
+    ) -> Result<u64, Error> {
+        check_key(key)?;
+        value.check()?;
+        let value = std::cell::Cell::new(value);
+        self.run(
+            self.handle(run),
+            |actor| {
+                let (result, ticket) = actor.put_and_append(run, tag, key, value.take(), condition, body);
+                (result.map(|(_, sequence)| sequence), ticket)
+            },
+            || {
+                let put = Write::Put {
+                    tag,
+                    key: KeyBytes::new(key),
+                    value: value.take(),
+                    expires_at: None,
+                    condition,
+                };
+                let append = Write::Append { body: body.to_vec() };
+                let writes = vec![(run, put), (run, append)];
+                Command::Commit(Box::new(CommitRequest { writes, ..CommitRequest::new(run) }))
+            },
+            |reply| match reply {
+                Reply::Committed(committed) if committed.sequences.len() == 1 => Ok(committed.sequences[0]),
                 other => Err(unexpected(other)),
             },
         )

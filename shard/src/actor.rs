@@ -144,6 +144,21 @@ impl Actor {
         (result, self.ticket())
     }
 
+    /// See [`ShardCore::put_and_append`].
+    #[inline]
+    pub fn put_and_append(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        value: Value,
+        condition: Condition,
+        body: &[u8],
+    ) -> (Result<(Committed, u64), WriteError>, Ticket) {
+        let result = self.core.put_and_append(run, tag, key, value, condition, body);
+        (result, self.ticket())
+    }
+
     /// See [`ShardCore::commit`].
     #[inline]
     pub fn commit(&mut self, request: CommitRequest) -> (Result<Committed, WriteError>, Ticket) {

@@ -26,4 +26,4 @@ mod value;
 pub use cursor::{Cursor, DecodeError};
 pub use primitive::{put_bytes, put_signed, put_str, put_u8, put_varint};
 pub(crate) use value::digest_value;
-pub use value::{decode_value, encode_value, encoded_len};
+pub use value::{decode_value, encode_strings, encode_value, encoded_len};

@@ -34,6 +34,16 @@ pub fn encode_value(value: &Value, out: &mut Vec<u8>) {
     write_value(value, out);
 }
 
+/// Appends what [`encode_value`] appends for an array of these strings, without the array.
+pub fn encode_strings(strings: &[&str], out: &mut Vec<u8>) {
+    put(ARRAY, out);
+    put(strings.len() as u64, out);
+    for text in strings {
+        put(STRING, out);
+        put_slice(text.as_bytes(), out);
+    }
+}
+
 /// How many bytes [`encode_value`] appends.
 #[must_use]
 pub fn encoded_len(value: &Value) -> usize {

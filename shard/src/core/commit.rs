@@ -3,9 +3,10 @@
 //! touched, so that it leaves nothing behind.
 
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version};
+use smallvec::SmallVec;
 
 use super::ShardCore;
-use super::command::{CommitRequest, Committed, ReadKey};
+use super::command::{CommitRequest, Committed, ReadKey, Write};
 use super::effect::{EffectWriter, effects_of_lineage};
 use super::error::{Condition, WriteError};
 use super::event::{self, event_key};
@@ -13,8 +14,11 @@ use super::fork::{hidden_key, hidden_of};
 use super::log::lineage_id;
 use super::run_meta::RunStatus;
 use super::run_state::RunState;
-use super::stage::{StagedWrite, Staging};
-use crate::index::ScanRange;
+use super::stage::StagedWrite;
+use crate::index::{HashedKey, ScanRange};
+
+/// So many writes of a transaction are fetched ahead: more would push each other out again.
+const PREFETCHED_WRITES: usize = 8;
 
 pub(super) fn key(run: RunId, tag: Tag, user: &[u8]) -> Box<Key> {
     Box::new(Key { run, tag, user: KeyBytes::from(user) })
@@ -124,6 +128,39 @@ impl ShardCore {
         Ok((self.finish_commit(version), head.len))
     }
 
+    /// Puts one value and appends one event in the same commit; gives the event's number.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed.
+    pub fn put_and_append(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        user: &[u8],
+        value: Value,
+        condition: Condition,
+        body: &[u8],
+    ) -> Result<(Committed, u64), WriteError> {
+        self.check_writable(run)?;
+        let head = self.runs[&run].chain;
+        let key = event_key(head.len);
+        self.index.prefetch(&self.hashed(run, Tag::Event, &key));
+        self.check_condition(run, tag, user, condition)?;
+        let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
+        let place = stream.map(|name| self.runs[&run].stream_len(name));
+        let (event, _) = event::seal(&head, self.now, place, body, &mut self.event_scratch);
+        let mut payload = std::mem::take(&mut self.payload);
+        let mut effects = EffectWriter::if_logged(&mut payload, run, self.log.wal().is_some());
+        effects.put(tag, user, &value, None);
+        effects.put(Tag::Event, &key, &event, None);
+        let logged = self.log_commit(run, false, &payload);
+        self.payload = payload;
+        let version = logged?;
+        self.install(run, tag, user, version, Some(value), None);
+        self.install(run, Tag::Event, &key, version, Some(event), None);
+        Ok((self.finish_commit(version), head.len))
+    }
+
     /// Counts an integer up; absent counts as 0. Gives the sum.
     ///
     /// # Errors
@@ -158,15 +195,20 @@ impl ShardCore {
     /// [`WriteError::Conflict`] where something it read has changed since its snapshot, and the rest of [`WriteError`];
     /// nothing was changed.
     pub fn commit(&mut self, request: CommitRequest) -> Result<Committed, WriteError> {
+        let changed = self.prefetch_writes(&request);
         if let Some(snapshot) = request.snapshot {
             self.validate(&request, snapshot)?;
         }
+        for key in &changed {
+            self.index.prefetch_found(key);
+        }
+        drop(changed);
         if request.writes.is_empty() {
             return Ok(Committed { version: self.version, timestamp: self.now, sequences: Vec::new() });
         }
         let mut payload = std::mem::take(&mut self.payload);
-        let mut effects = EffectWriter::new(&mut payload, request.run);
-        let mut staging = Staging::default();
+        let mut effects = EffectWriter::if_logged(&mut payload, request.run, self.log.wal().is_some());
+        let mut staging = self.begin_staging();
         let staged = self.stage(request.run, request.writes, &mut effects, &mut staging);
         let several_runs = effects.several_runs();
         let logged = match staged {
@@ -179,7 +221,13 @@ impl ShardCore {
             Err(error) => Err(error),
         };
         self.payload = payload;
-        let version = logged?;
+        let version = match logged {
+            Ok(version) => version,
+            Err(error) => {
+                self.end_staging(staging);
+                return Err(error);
+            }
+        };
         for staged in &mut staging.runs {
             if staged.created
                 && let Some(meta) = &staged.meta
@@ -191,7 +239,7 @@ impl ShardCore {
                 self.run_index.insert(staged.run, meta);
             }
         }
-        for write in staging.writes {
+        for write in staging.writes.drain(..) {
             match write {
                 StagedWrite::Entry { run, tag, key, value, expires_at } => {
                     self.install(run, tag, &key, version, value, expires_at);
@@ -200,8 +248,33 @@ impl ShardCore {
             }
         }
         let mut committed = self.finish_commit(version);
-        committed.sequences = staging.sequences;
+        committed.sequences = self.end_staging(staging);
         Ok(committed)
+    }
+
+    /// Begins to fetch what the writes will change, all of it at once: one by one, each would be waited for by itself. Gives
+    /// the keys that may be there.
+    fn prefetch_writes<'r>(
+        &self,
+        request: &'r CommitRequest,
+    ) -> SmallVec<[HashedKey<'r>; PREFETCHED_WRITES]> {
+        let mut hashed = SmallVec::new();
+        for (run, write) in request.writes.iter().take(PREFETCHED_WRITES) {
+            match write {
+                Write::Put { tag, key, .. } | Write::Delete { tag, key, .. } => {
+                    let key = self.hashed(*run, *tag, key);
+                    self.index.prefetch(&key);
+                    hashed.push(key);
+                }
+                Write::Append { .. } => {
+                    if let Some(state) = self.runs.get(run) {
+                        self.index.prefetch(&self.hashed(*run, Tag::Event, &event_key(state.chain.len)));
+                    }
+                }
+                Write::CreateRun(_) | Write::ChangeRun(_) | Write::DropRun => {}
+            }
+        }
+        hashed
     }
 
     fn validate(&mut self, request: &CommitRequest, snapshot: Version) -> Result<(), WriteError> {

@@ -53,13 +53,19 @@ pub struct EffectWriter<'b> {
     payload: &'b mut Vec<u8>,
     run: RunId,
     several_runs: bool,
+    is_logged: bool,
 }
 
 impl<'b> EffectWriter<'b> {
     /// Starts a payload whose record belongs to `run`. What `payload` held is cleared.
     pub fn new(payload: &'b mut Vec<u8>, run: RunId) -> Self {
         payload.clear();
-        Self { payload, run, several_runs: false }
+        Self { payload, run, several_runs: false, is_logged: true }
+    }
+
+    /// As [`EffectWriter::new`], but nothing is written where there is no log to write it to.
+    pub(super) fn if_logged(payload: &'b mut Vec<u8>, run: RunId, is_logged: bool) -> Self {
+        Self { is_logged, ..Self::new(payload, run) }
     }
 
     /// The effects that follow are on `run`.
@@ -67,13 +73,18 @@ impl<'b> EffectWriter<'b> {
         if self.run != run {
             self.run = run;
             self.several_runs = true;
-            self.payload.push(SWITCH_RUN);
-            self.payload.extend_from_slice(run.as_bytes());
+            if self.is_logged {
+                self.payload.push(SWITCH_RUN);
+                self.payload.extend_from_slice(run.as_bytes());
+            }
         }
     }
 
     /// Writes a put.
     pub fn put(&mut self, tag: Tag, key: &[u8], value: &Value, expires_at: Option<Timestamp>) {
+        if !self.is_logged {
+            return;
+        }
         self.head(tag, if expires_at.is_some() { PUT_EXPIRING } else { PUT }, key);
         if let Some(at) = expires_at {
             codec::put_varint(at.0.max(0).cast_unsigned(), self.payload);
@@ -83,12 +94,16 @@ impl<'b> EffectWriter<'b> {
 
     /// Writes a delete.
     pub fn delete(&mut self, tag: Tag, key: &[u8]) {
-        self.head(tag, DELETE, key);
+        if self.is_logged {
+            self.head(tag, DELETE, key);
+        }
     }
 
     /// Writes the end of the whole run.
     pub fn drop_run(&mut self) {
-        self.payload.push(DROP_RUN);
+        if self.is_logged {
+            self.payload.push(DROP_RUN);
+        }
     }
 
     /// Whether effects on more than one run were written.

@@ -78,6 +78,17 @@ pub fn pack_body(
     payload: &Value,
     body: &mut Vec<u8>,
 ) {
+    pack_head(kind, stream, occurred_at, body);
+    codec::encode_value(payload, body);
+}
+
+/// As [`pack_body`], of an event whose payload is an array of strings and that is in no stream.
+pub fn pack_strings(kind: &str, payload: &[&str], body: &mut Vec<u8>) {
+    pack_head(kind, None, None, body);
+    codec::encode_strings(payload, body);
+}
+
+fn pack_head(kind: &str, stream: Option<&str>, occurred_at: Option<Timestamp>, body: &mut Vec<u8>) {
     body.push(
         if stream.is_some() { HAS_STREAM } else { 0 } | if occurred_at.is_some() { HAS_TIME } else { 0 },
     );
@@ -88,7 +99,6 @@ pub fn pack_body(
     if let Some(at) = occurred_at {
         body.extend_from_slice(&at.0.to_le_bytes());
     }
-    codec::encode_value(payload, body);
 }
 
 /// The stream that a packed body names.
@@ -226,6 +236,15 @@ fn utf8(cursor: &mut Cursor<'_>) -> Result<Arc<str>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_packed_as_an_array_of_them_is() {
+        let (mut packed, mut expected) = (Vec::new(), Vec::new());
+        pack_strings("step", &["1.2", "", "ask"], &mut packed);
+        let array: Value = vec![Value::from("1.2"), Value::from(""), Value::from("ask")].into();
+        pack_body("step", None, None, &array, &mut expected);
+        assert_eq!(packed, expected);
+    }
 
     #[test]
     fn an_event_is_read_as_it_was_packed() {

@@ -51,6 +51,7 @@ use expiry::Expiry;
 use fork::ForkMarks;
 use run_index::RunIndex;
 use run_state::RunState;
+use stage::StagedWrite;
 use watch::Watchers;
 
 /// One shard's state, and the rules by which it changes.
@@ -76,6 +77,8 @@ pub struct ShardCore {
     payload: Vec<u8>,
     /// The event in hand, likewise.
     event_scratch: Vec<u8>,
+    /// What the transaction in hand changes, likewise.
+    staged_writes: Vec<StagedWrite>,
     counters: Counters,
 }
 
@@ -104,6 +107,7 @@ impl ShardCore {
             published: Version(0),
             payload: Vec::new(),
             event_scratch: Vec::new(),
+            staged_writes: Vec::new(),
             counters: Counters::default(),
         }
     }

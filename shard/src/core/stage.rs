@@ -31,6 +31,7 @@ pub(super) struct StagedRun {
 }
 
 /// One change, ready to be installed.
+#[derive(Debug)]
 pub(super) enum StagedWrite {
     Entry { run: RunId, tag: Tag, key: KeyBytes, value: Option<Value>, expires_at: Option<Timestamp> },
     DropRun(RunId),
@@ -41,7 +42,12 @@ pub(super) struct Staging {
     pub(super) runs: SmallVec<[StagedRun; 2]>,
     pub(super) writes: Vec<StagedWrite>,
     pub(super) sequences: Vec<u64>,
+    /// The event in hand.
+    scratch: Vec<u8>,
 }
+
+/// So many staged changes keep their room for the next transaction; a larger one's is given back.
+const KEPT_WRITES: usize = 256;
 
 fn write_meta(
     run: RunId,
@@ -155,6 +161,22 @@ impl ShardCore {
         Ok(())
     }
 
+    /// Staging in the room that the last transaction left.
+    pub(super) fn begin_staging(&mut self) -> Staging {
+        let (writes, scratch) = (&mut self.staged_writes, &mut self.event_scratch);
+        Staging { writes: std::mem::take(writes), scratch: std::mem::take(scratch), ..Staging::default() }
+    }
+
+    /// Leaves the room for the next transaction. Gives the numbers of the events.
+    pub(super) fn end_staging(&mut self, mut staging: Staging) -> Vec<u64> {
+        staging.writes.clear();
+        if staging.writes.capacity() <= KEPT_WRITES {
+            self.staged_writes = staging.writes;
+        }
+        self.event_scratch = staging.scratch;
+        staging.sequences
+    }
+
     fn stage_event(
         &self,
         run: RunId,
@@ -174,9 +196,10 @@ impl ShardCore {
             staged.streams.push((Arc::from(name), place + 1));
             place
         });
-        let (value, hash) = event::seal(&staged.chain, self.now, place, body, &mut Vec::new());
-        let sequence = staged.chain.len;
-        staged.chain = ChainHead { len: sequence + 1, hash };
+        let chain = staged.chain;
+        let (value, hash) = event::seal(&chain, self.now, place, body, &mut staging.scratch);
+        let sequence = chain.len;
+        self.staged_run(run, staging).chain = ChainHead { len: sequence + 1, hash };
         let key = event_key(sequence);
         effects.on(run);
         effects.put(Tag::Event, &key, &value, None);

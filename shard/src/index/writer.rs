@@ -240,6 +240,13 @@ impl IndexWriter {
         unsafe { self.shared.table.prefetch(key.hash) };
     }
 
+    /// Goes on where [`IndexWriter::prefetch`] began: with the key's newest version and its entry.
+    #[inline]
+    pub fn prefetch_found(&self, key: &HashedKey<'_>) {
+        // SAFETY: as in `find`.
+        unsafe { self.shared.table.prefetch_found(key.hash) };
+    }
+
     /// New keys are put in order all together, by [`IndexWriter::end_loading`] or before the next scan: for recovery.
     pub fn begin_loading(&mut self) {
         self.order.begin_loading();
