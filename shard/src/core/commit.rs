@@ -14,7 +14,7 @@ use super::log::lineage_id;
 use super::run_meta::RunStatus;
 use super::run_state::RunState;
 use super::stage::{StagedWrite, Staging};
-use crate::index::ScanRange;
+use crate::index::{HashedKey, KeyRef, ScanRange};
 
 pub(super) fn key(run: RunId, tag: Tag, user: &[u8]) -> Box<Key> {
     Box::new(Key { run, tag, user: KeyBytes::from(user) })
@@ -38,10 +38,28 @@ impl ShardCore {
         expires_at: Option<Timestamp>,
         condition: Condition,
     ) -> Result<Committed, WriteError> {
+        let key = self.hashed(run, tag, user);
+        self.put_hashed(&key, value, expires_at, condition)
+    }
+
+    /// As [`ShardCore::put`], for a caller who knows where the key lies.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed.
+    #[inline]
+    pub fn put_hashed(
+        &mut self,
+        key: &HashedKey<'_>,
+        value: Value,
+        expires_at: Option<Timestamp>,
+        condition: Condition,
+    ) -> Result<Committed, WriteError> {
+        let KeyRef { run, tag, user } = key.key();
         self.check_writable(run)?;
         if condition != Condition::Any {
             self.check_condition(run, tag, user, condition)?;
         }
+        self.index.prepare(key);
         let version = if self.log.wal().is_some() {
             let mut payload = std::mem::take(&mut self.payload);
             EffectWriter::new(&mut payload, run).put(tag, user, &value, expires_at);
@@ -51,7 +69,7 @@ impl ShardCore {
         } else {
             self.log_commit(run, false, &[])?
         };
-        self.install(run, tag, user, version, Some(value), expires_at);
+        self.install_hashed(key, version, Some(value), expires_at);
         Ok(self.finish_commit(version))
     }
 
