@@ -258,12 +258,18 @@ impl Engine {
     ) -> Result<Version, Error> {
         check_key(key)?;
         value.check()?;
+        let shard = self.handle(run);
+        let hashed = shard.reader.hashed(shard.reader.run_hash(&run), KeyRef::new(run, tag, key));
+        if !shard.turn.is_pinned() {
+            // On its way while the turn is taken and the clock read.
+            shard.reader.prefetch(&hashed);
+        }
         // Whichever way the put goes, it takes the value with it.
         let value = std::cell::Cell::new(value);
         self.run(
-            self.handle(run),
+            shard,
             |actor| {
-                let (result, ticket) = actor.put(run, tag, key, value.take(), expires_at, condition);
+                let (result, ticket) = actor.put(&hashed, value.take(), expires_at, condition);
                 (result.map(|c| c.version), ticket)
             },
             || Command::Put { run, tag, key: KeyBytes::new(key), value: value.take(), expires_at, condition },

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::core::ShardCore;
 use crate::core::command::{Command, CommitRequest, Committed, Reply};
 use crate::core::error::{Condition, WriteError};
+use crate::index::HashedKey;
 use crate::turn::{self, BackgroundJob, Maintenance, SyncFailed, Ticket};
 
 /// A spare is made when the active segment is full by one part in so many: a small database never makes one.
@@ -95,19 +96,17 @@ impl Actor {
         Ticket(version.0)
     }
 
-    /// See [`ShardCore::put`].
+    /// See [`ShardCore::put_hashed`].
     #[inline]
     #[allow(clippy::type_complexity, reason = "a result, and when it may be told")]
     pub fn put(
         &mut self,
-        run: RunId,
-        tag: Tag,
-        key: &[u8],
+        key: &HashedKey<'_>,
         value: Value,
         expires_at: Option<Timestamp>,
         condition: Condition,
     ) -> (Result<Committed, WriteError>, Ticket) {
-        let result = self.core.put(run, tag, key, value, expires_at, condition);
+        let result = self.core.put_hashed(key, value, expires_at, condition);
         (result, self.ticket())
     }
 

@@ -20,7 +20,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+            Ok(after) => i64::try_from(after.as_secs()).map_or(i64::MAX, |seconds| {
+                seconds.saturating_mul(1_000_000).saturating_add(i64::from(after.subsec_micros()))
+            }),
             Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |m| -m),
         };
         Timestamp(micros)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
-use in_mem_shard::index::{Cursor, IndexConfig, IndexWriter, KeyRef};
+use in_mem_shard::index::{COLLECT_INTERVAL_COMMITS, Cursor, IndexConfig, IndexWriter, KeyRef};
 
 const MOST_MOVED_BY_ONE_PUT: usize = 1024;
 
@@ -114,6 +114,66 @@ fn a_walk_sees_every_key_once_while_segments_split() {
     }
     assert_eq!(seen.len(), 100_000);
     assert!(bed.writer.stats().max_entries_moved <= MOST_MOVED_BY_ONE_PUT);
+}
+
+/// Directories double, halve and are used again under hints that are taken without a registration. That these look at no memory
+/// that was given back is for AddressSanitizer to see.
+#[test]
+fn hints_may_be_taken_while_the_table_grows_and_shrinks() {
+    const KEYS: u64 = 400_000;
+    let mut bed = Bed { writer: IndexWriter::new(IndexConfig::new(3)), version: 0 };
+    let reader = bed.writer.reader();
+    let run = RunId::from_bytes([1; 16]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let hints = scope.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(1);
+            let mut taken = 0_u64;
+            // Relaxed: a flag that carries nothing else.
+            while taken < KEYS || !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let user = random.u64(..KEYS).to_be_bytes();
+                reader.prefetch(&reader.hashed(reader.run_hash(&run), KeyRef::new(run, Tag::Kv, &user)));
+                taken += 1;
+            }
+        });
+        for _ in 0..2 {
+            for i in 0..KEYS {
+                bed.write(run, i, Some(Value::Int(i as i64)));
+            }
+            for i in 0..KEYS {
+                bed.write(run, i, None);
+            }
+            bed.settle();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        hints.join().expect("hints fail in no way");
+    });
+    assert_eq!(bed.writer.stats().keys, 0);
+}
+
+#[test]
+fn what_is_superseded_does_not_pile_up() {
+    let mut bed = Bed { writer: IndexWriter::new(IndexConfig::new(3)), version: 0 };
+    let run = RunId::from_bytes([1; 16]);
+    // Keys to a commit: the few that a put has, and the many of a large transaction now and then.
+    for (rounds, most_keys) in [(10_000, 1), (1_000, 50)] {
+        for round in 0..rounds {
+            bed.version += 1;
+            let keys = if round % 7 == 0 { most_keys } else { 1 };
+            for i in 0..keys {
+                let user = u64::to_be_bytes(i);
+                let key = bed.writer.hashed(bed.writer.run_hash(&run), KeyRef::new(run, Tag::Kv, &user));
+                let value = Some(Value::from(vec![7_u8; 100]));
+                bed.writer.prepare(&key);
+                bed.writer.install(&key, Version(bed.version), Timestamp(1), None, value);
+            }
+            bed.writer.publish(Version(bed.version));
+            bed.writer.maintain();
+            let stats = bed.writer.stats();
+            let most = 4 * COLLECT_INTERVAL_COMMITS as usize * most_keys as usize;
+            assert!(stats.versions <= stats.keys + most, "after {round} commits: {stats:?}");
+        }
+    }
 }
 
 #[test]

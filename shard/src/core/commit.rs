@@ -15,7 +15,7 @@ use super::log::lineage_id;
 use super::run_meta::RunStatus;
 use super::run_state::RunState;
 use super::stage::StagedWrite;
-use crate::index::{HashedKey, ScanRange};
+use crate::index::{HashedKey, KeyRef, ScanRange};
 
 /// So many writes of a transaction are fetched ahead: more would push each other out again.
 const PREFETCHED_WRITES: usize = 8;
@@ -42,10 +42,28 @@ impl ShardCore {
         expires_at: Option<Timestamp>,
         condition: Condition,
     ) -> Result<Committed, WriteError> {
+        let key = self.hashed(run, tag, user);
+        self.put_hashed(&key, value, expires_at, condition)
+    }
+
+    /// As [`ShardCore::put`], for a caller who knows where the key lies.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed.
+    #[inline]
+    pub fn put_hashed(
+        &mut self,
+        key: &HashedKey<'_>,
+        value: Value,
+        expires_at: Option<Timestamp>,
+        condition: Condition,
+    ) -> Result<Committed, WriteError> {
+        let KeyRef { run, tag, user } = key.key();
         self.check_writable(run)?;
         if condition != Condition::Any {
             self.check_condition(run, tag, user, condition)?;
         }
+        self.index.prepare(key);
         let version = if self.log.wal().is_some() {
             let mut payload = std::mem::take(&mut self.payload);
             EffectWriter::new(&mut payload, run).put(tag, user, &value, expires_at);
@@ -55,7 +73,7 @@ impl ShardCore {
         } else {
             self.log_commit(run, false, &[])?
         };
-        self.install(run, tag, user, version, Some(value), expires_at);
+        self.install_hashed(key, version, Some(value), expires_at);
         Ok(self.finish_commit(version))
     }
 

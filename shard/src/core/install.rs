@@ -9,7 +9,7 @@ use super::event::{self, ChainHead};
 use super::fork::hidden_key;
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
-use crate::index::{Direction, Installed, KeyRef, PageLimit, ScanRange};
+use crate::index::{Direction, HashedKey, Installed, KeyRef, PageLimit, ScanRange};
 
 impl ShardCore {
     /// Installs one change of a commit that is in the log, and keeps the run's derived state.
@@ -22,6 +22,20 @@ impl ShardCore {
         value: Option<Value>,
         expires_at: Option<Timestamp>,
     ) {
+        let key = self.hashed(run, tag, user);
+        self.install_hashed(&key, version, value, expires_at);
+    }
+
+    /// As [`ShardCore::install`], where the key is hashed already.
+    #[inline]
+    pub(super) fn install_hashed(
+        &mut self,
+        key: &HashedKey<'_>,
+        version: Version,
+        value: Option<Value>,
+        expires_at: Option<Timestamp>,
+    ) {
+        let KeyRef { run, tag, user } = key.key();
         if let Some(at) = expires_at
             && value.is_some()
         {
@@ -31,12 +45,10 @@ impl ShardCore {
         if !self.watchers.is_empty() {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
-        let hashed = self.hashed(run, tag, user);
         // Only a run with forks has to know what is superseded; no other put waits for that version.
         let has_forks = self.runs.get(&run).is_some_and(|state| state.changes.is_some());
-        let superseded = if has_forks { self.index.head(&hashed).map(|head| head.version) } else { None };
-        let Installed { added, replaced, .. } =
-            self.index.install(&hashed, version, self.now, expires_at, value);
+        let superseded = if has_forks { self.index.head(key).map(|head| head.version) } else { None };
+        let Installed { added, replaced, .. } = self.index.install(key, version, self.now, expires_at, value);
         let Some(state) = self.runs.get_mut(&run) else { return };
         if let Some(changes) = &mut state.changes
             && (added.is_some() || replaced.is_some())

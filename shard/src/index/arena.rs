@@ -1,14 +1,14 @@
-//! Where nodes and entries come from: slabs carved up front, and free lists that only the writer touches.
+//! Where nodes, entries and the table's parts come from: slabs carved up front, and free lists that only the writer touches.
 //!
 //! A slab is never given back before the index is dropped, so a pointer into one always points at memory of the same
-//! kind. Overwriting keys in a steady state allocates nothing.
+//! kind. That is what lets a hint look at directories without a registration, see [`Table`](super::table::Table). Overwriting keys in a steady state allocates nothing.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::HashSet;
 use std::ptr;
 
 use super::key::KeyRef;
-use super::limits::SEGMENT_GROUPS_LOG2;
+use super::limits::{MAX_DIRECTORY_BITS, SEGMENT_GROUPS_LOG2};
 use super::node::{Entry, Node};
 use super::slab::Slabs;
 use crate::sync::Ordering;
@@ -24,6 +24,7 @@ pub(super) struct Arena {
     node_slabs: Slabs,
     entry_slabs: Slabs,
     segment_slabs: Slabs,
+    directory_slabs: Slabs,
     free_nodes: *mut Node,
     free_entries: [*mut Entry; SLAB_ENTRY_BYTES / 8 + 1],
     /// Entries too large for a slab, to be found again when the index is dropped.
@@ -34,6 +35,8 @@ pub(super) struct Arena {
     large_bytes: usize,
     /// Free segments by the power of two of their groups.
     free_segments: [Vec<*mut u8>; SEGMENT_CLASSES],
+    /// Free directories by their depth.
+    free_directories: [Vec<*mut u8>; MAX_DIRECTORY_BITS as usize + 1],
     pub(super) live_nodes: usize,
 }
 
@@ -43,6 +46,7 @@ impl Arena {
             node_slabs: Slabs::default(),
             entry_slabs: Slabs::default(),
             segment_slabs: Slabs::default(),
+            directory_slabs: Slabs::default(),
             free_nodes: ptr::null_mut(),
             free_entries: [ptr::null_mut(); SLAB_ENTRY_BYTES / 8 + 1],
             large_entries: HashSet::new(),
@@ -50,6 +54,7 @@ impl Arena {
             dead: Vec::new(),
             large_bytes: 0,
             free_segments: Default::default(),
+            free_directories: Default::default(),
             live_nodes: 0,
         }
     }
@@ -169,9 +174,25 @@ impl Arena {
         }
     }
 
+    /// Memory for a directory of `bytes`, and whether it was one of this depth before: then a hint may yet look at it.
+    pub(super) fn allocate_directory(&mut self, depth: u32, bytes: usize) -> (*mut u8, bool) {
+        match self.free_directories[depth as usize].pop() {
+            Some(memory) => (memory, true),
+            None => (self.directory_slabs.carve(bytes), false),
+        }
+    }
+
+    /// Takes a directory's memory back. It is used for directories of the same depth and for nothing else.
+    pub(super) fn free_directory(&mut self, depth: u32, memory: *mut u8) {
+        if cfg!(not(inmem_loom)) {
+            self.free_directories[depth as usize].push(memory);
+        }
+    }
+
     /// Bytes of slabs and of entries too large for them.
     pub(super) fn bytes(&self) -> usize {
-        self.node_slabs.bytes() + self.entry_slabs.bytes() + self.segment_slabs.bytes() + self.large_bytes
+        let slabs = [&self.node_slabs, &self.entry_slabs, &self.segment_slabs, &self.directory_slabs];
+        slabs.map(Slabs::bytes).iter().sum::<usize>() + self.large_bytes
     }
 }
 

@@ -12,8 +12,9 @@ mod sizes {
     pub(crate) const THREAD_SLOTS: usize = 512;
     /// Snapshots that may be open at the same time on one shard.
     pub const MAX_PINS: usize = 1024;
-    /// Publications between two collections.
-    pub const COLLECT_INTERVAL_COMMITS: u32 = 128;
+    /// Publications between two collections. Few, so that versions and values come to be used again while they are still in
+    /// the nearest cache; not fewer, because a collection costs a fence and has readers fetch the horizon anew.
+    pub const COLLECT_INTERVAL_COMMITS: u32 = 32;
     /// Bytes of a new slab: the first, and the most.
     pub(crate) const SLAB_BYTES: (usize, usize) = (4 << 10, 2 << 20);
 }

@@ -91,15 +91,39 @@ impl Body {
 /// then overlaps with the work in between; a read-modify-write of a counter overlaps with nothing.
 #[inline(always)]
 pub(super) fn prefetch(value: Option<&Value>) {
-    let contents: *const u8 = match value {
-        Some(Value::String(text)) => text.as_ptr(),
-        Some(Value::Bytes(bytes)) => bytes.as_ptr(),
-        Some(Value::Array(items)) => items.as_ptr().cast(),
-        _ => return,
-    };
-    // Two words, strong and weak count, come before the contents.
-    prefetch_line(contents.wrapping_sub(16));
+    if let Some((counter, _)) = memory(value) {
+        prefetch_line(counter);
+    }
 }
+
+/// As [`prefetch`], for a value that is given back: with what follows the counter, into which the allocator's next owner will
+/// write.
+#[inline(always)]
+pub(super) fn prefetch_to_free(value: Option<&Value>) {
+    if let Some((counter, bytes)) = memory(value) {
+        prefetch_line(counter);
+        if bytes > LINE_BYTES {
+            prefetch_line(counter.wrapping_add(LINE_BYTES));
+        }
+    }
+}
+
+/// Where the value's shared memory begins, and how much it is, the two counters in front included.
+#[inline(always)]
+fn memory(value: Option<&Value>) -> Option<(*const u8, usize)> {
+    /// Strong and weak count come before the contents.
+    const COUNTERS_BYTES: usize = 16;
+    let (contents, bytes): (*const u8, usize) = match value? {
+        Value::String(text) => (text.as_ptr(), text.len()),
+        Value::Bytes(bytes) => (bytes.as_ptr(), bytes.len()),
+        Value::Array(items) => (items.as_ptr().cast(), size_of_val(&**items)),
+        _ => return None,
+    };
+    Some((contents.wrapping_sub(COUNTERS_BYTES), COUNTERS_BYTES + bytes))
+}
+
+/// Bytes of a cache line, as far as anything here is tuned to it.
+const LINE_BYTES: usize = 64;
 
 /// Begins to fetch a cache line.
 #[inline(always)]
@@ -132,6 +156,15 @@ pub(super) struct Entry {
 const USER_OFFSET: usize = std::mem::offset_of!(Entry, tag) + 1;
 
 impl Entry {
+    /// Begins to fetch an entry whose user key has `length` bytes, of which a comparison needs all: entries follow each other
+    /// closely, and many lie on two cache lines.
+    #[inline(always)]
+    pub(super) fn prefetch(entry: *const Self, length: usize) {
+        let start: *const u8 = entry.cast();
+        prefetch_line(start);
+        prefetch_line(start.wrapping_add(USER_OFFSET - 1 + length.min(LINE_BYTES)));
+    }
+
     /// Bytes of an entry whose user key has `length` bytes.
     pub(super) const fn bytes_for(length: usize) -> usize {
         let needed = USER_OFFSET + length;

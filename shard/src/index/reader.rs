@@ -8,7 +8,7 @@ use super::epoch::{Epoch, Refused};
 use super::hash::{Hasher, RunHash};
 use super::key::{HashedKey, KeyRef};
 use super::node::{Entry, Node};
-use super::table::{Retired, Table};
+use super::table::Table;
 use crate::sync::Ordering;
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version, VersionedValue};
 use smallvec::SmallVec;
@@ -18,12 +18,13 @@ pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) epoch: Epoch,
     pub(super) hasher: Hasher,
-    /// What the writer leaves behind when it goes before its readers.
-    inheritance: Mutex<(Option<Arena>, Vec<Retired>)>,
+    /// The writer's memory, which it leaves behind when it goes before its readers.
+    inheritance: Mutex<Option<Arena>>,
 }
 
-// SAFETY: the table's pointers lead to memory of the index's arena. Readers follow them only while registered, and what
-// they reach is either atomic or not written; the rest is the one writer's. Values are `Send + Sync`.
+// SAFETY: the table's pointers lead to memory of the index's arena. Readers follow them only while registered (hints look at
+// directories only, of which they read atomics), and what they reach is either atomic or not written; the rest is the one
+// writer's. Values are `Send + Sync`.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -39,21 +40,8 @@ impl Shared {
     }
 
     /// Keeps the writer's memory until the last reader is gone.
-    pub(super) fn inherit(&self, arena: Option<Arena>, retired: Vec<Retired>) {
-        *self.inheritance.lock().unwrap_or_else(PoisonError::into_inner) = (arena, retired);
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let (arena, retired) = self.inheritance.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if cfg!(inmem_loom) {
-            return;
-        }
-        for part in retired.drain(..) {
-            // SAFETY: nobody is left to read.
-            unsafe { part.free(arena.as_mut().expect("left together with the parts")) };
-        }
+    pub(super) fn inherit(&self, arena: Option<Arena>) {
+        *self.inheritance.lock().unwrap_or_else(PoisonError::into_inner) = arena;
     }
 }
 
@@ -114,6 +102,13 @@ impl IndexReader {
         HashedKey { key, hash: self.shared.hasher.key(run, key.tag, key.user) }
     }
 
+    /// Begins to fetch what a look-up or an installation of the key meets first, for callers who have something else to do
+    /// before. A hint, at any time and by anybody.
+    #[inline]
+    pub fn prefetch(&self, key: &HashedKey<'_>) {
+        self.shared.table.prefetch(key.hash);
+    }
+
     /// The newest version published.
     #[must_use]
     pub fn committed(&self) -> Version {
@@ -167,12 +162,11 @@ impl IndexReader {
         let table = &self.shared.table;
         let mut found: SmallVec<[_; 32]> = SmallVec::new();
         for key in keys {
-            // SAFETY: registered.
-            unsafe { table.prefetch(key.hash) };
+            table.prefetch(key.hash);
         }
         for key in keys {
             // SAFETY: registered.
-            unsafe { table.prefetch_found(key.hash) };
+            unsafe { table.prefetch_found(key) };
         }
         // Which version may be read is argued in `get_latest`; if one key is newer, all are looked up again.
         // SAFETY: registered.

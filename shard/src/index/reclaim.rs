@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arena::Arena;
 use super::epoch::{Epoch, Scan};
-use super::limits::{COLLECT_STEPS, PREFETCH_DISTANCE};
-use super::node::{Entry, Node, prefetch};
+use super::limits::{COLLECT_INTERVAL_COMMITS, COLLECT_STEPS, PREFETCH_DISTANCE};
+use super::node::{Entry, Node, prefetch_to_free};
 use super::table::Retired;
 use crate::sync::Ordering;
 use in_mem_model::{RunId, Value};
@@ -72,6 +72,8 @@ pub(super) struct Reclaim {
     /// Superseded since the last collection, and since the last trickle.
     installs: usize,
     fresh: usize,
+    /// How many to free at a commit, so that what was there at the last collection is gone by the next.
+    share: usize,
     /// No registration was below this at the last scan, and none will be.
     safe: u64,
     /// The most that `safe` ever was: deletions up to here may be taken out, and with them every trace of the key.
@@ -103,6 +105,7 @@ impl Reclaim {
             expired_pins: 0,
             installs: 0,
             fresh: 0,
+            share: 0,
             safe: 0,
             forgotten: 0,
         }
@@ -129,7 +132,7 @@ impl Reclaim {
         // SAFETY: as in `free_oldest`: `newer` is linked, and so is the version it was installed over.
         unsafe {
             let older = (*newer).prev.load(Ordering::Relaxed);
-            (*older).read(|body| prefetch(body.value.as_ref()));
+            (*older).read(|body| prefetch_to_free(body.value.as_ref()));
         }
     }
 
@@ -176,14 +179,15 @@ impl Reclaim {
         self.superseded.len() + held + recheck + self.tombstones.len() + self.limbo.len()
     }
 
-    /// Frees what the last scan found that nobody can see: twice as much as was superseded since the last time.
+    /// Frees some of what the last scan found that nobody can see: as much as was superseded since the last time, where
+    /// that keeps up, and twice that at most.
     ///
-    /// A little after every commit instead of all at a collection: an allocator that has just been given a value back has
-    /// it at hand for the next one, and keeps only a few so.
+    /// A little at every commit instead of all at a collection, and no faster than values come: an allocator that has just
+    /// been given a value back has it at hand for the next one, and keeps only a few so.
     #[inline]
     pub(super) fn trickle(&mut self, arena: &mut Arena) {
-        let steps = 2 * std::mem::take(&mut self.fresh);
-        if !self.retained.is_empty() {
+        let steps = self.share.min(2 * std::mem::take(&mut self.fresh));
+        if steps == 0 || !self.retained.is_empty() {
             return;
         }
         for _ in 0..steps {
@@ -222,6 +226,7 @@ impl Reclaim {
         let mut steps = COLLECT_STEPS + 2 * std::mem::take(&mut self.installs);
         let scan = epoch.scan(&mut self.versions);
         self.safe = scan.safe;
+        self.share = self.superseded.len().div_ceil(COLLECT_INTERVAL_COMMITS as usize);
         self.forgotten = self.forgotten.max(scan.safe);
         let committed = epoch.committed();
         self.free_limbo(&scan, arena, &mut steps);
@@ -384,15 +389,6 @@ impl Reclaim {
         self.limbo_bytes += bytes;
         self.limbo.push_back((stamp(committed), Garbage::Node(head)));
         self.limbo.push_back((stamp(committed), Garbage::Entry(entry)));
-    }
-
-    /// The parts of the table that were not freed yet, when the writer goes. All else is the arena's.
-    pub(super) fn abandon(&mut self) -> Vec<Retired> {
-        let parts = self.limbo.drain(..).filter_map(|(_, garbage)| match garbage {
-            Garbage::Table(retired) => Some(retired),
-            Garbage::Node(_) | Garbage::Entry(_) => None,
-        });
-        parts.collect()
     }
 
     /// Takes the oldest snapshots away when they hold too much.

@@ -14,7 +14,6 @@
 //!   that has another empty slot; otherwise it is marked deleted, so a search never stops short.
 //! - No put moves more than two segments' worth of entries; only a sub-table's small directory doubles.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
 use super::arena::Arena;
@@ -141,8 +140,8 @@ pub(super) fn segment_bytes(groups_log2: u32) -> usize {
     size_of::<Segment>() + (size_of::<Group>() << groups_log2)
 }
 
-pub(super) fn directory_layout(depth: u32) -> Layout {
-    Layout::array::<DirectoryCell>(1 << depth).expect("directories are small")
+pub(super) fn directory_bytes(depth: u32) -> usize {
+    size_of::<DirectoryCell>() << depth
 }
 
 impl Segment {
@@ -203,22 +202,27 @@ impl Segment {
 }
 
 pub(super) fn create_directory(
+    arena: &mut Arena,
     depth: u32,
     mut segment_at: impl FnMut(usize) -> *mut Segment,
 ) -> *mut DirectoryCell {
-    let layout = directory_layout(depth);
-    // SAFETY: the layout is not empty; every cell is written.
-    unsafe {
-        let directory = alloc(layout).cast::<DirectoryCell>();
-        if directory.is_null() {
-            handle_alloc_error(layout);
+    let (memory, is_reused) = arena.allocate_directory(depth, directory_bytes(depth));
+    let directory = memory.cast::<DirectoryCell>();
+    for index in 0..1 << depth {
+        let segment = segment_at(index);
+        // SAFETY: within memory of that size, which nobody has been shown yet or which was a directory of this depth before. In the
+        // second case a hint may yet look at its cells, so that they are stored to, and not written anew. Relaxed: the hint
+        // follows no pointer; for all others the directory is released as a whole.
+        unsafe {
+            let cell = directory.add(index);
+            if is_reused {
+                (*cell).segment.store(segment, Ordering::Relaxed);
+            } else {
+                cell.write(DirectoryCell { segment: AtomicPtr::new(segment), canary: Canary::new() });
+            }
         }
-        for index in 0..1 << depth {
-            let segment = AtomicPtr::new(segment_at(index));
-            directory.add(index).write(DirectoryCell { segment, canary: Canary::new() });
-        }
-        directory
     }
+    directory
 }
 
 /// The place in a directory of `depth` that belongs to the hash.
@@ -237,7 +241,7 @@ impl Table {
     pub(super) fn new(arena: &mut Arena) -> Self {
         let directories = std::array::from_fn(|_| {
             let segment = tagged(Segment::create(arena, 0, 0), 0);
-            AtomicPtr::new(create_directory(0, |_| segment))
+            AtomicPtr::new(create_directory(arena, 0, |_| segment))
         });
         Self { directories }
     }
@@ -248,7 +252,7 @@ impl Table {
     /// The caller is the writer or a registered reader, for as long as it uses the result.
     #[inline(always)]
     pub(super) unsafe fn segment(&self, hash: u64) -> (*mut Segment, u16) {
-        // Acquire pairs with the Release in `TableWriter::replace_directory`.
+        // Acquire pairs with the Release in `TableWriter::resize_directory`.
         let (directory, depth) = untagged(self.directories[subtable_index(hash)].load(Ordering::Acquire));
         // SAFETY: a directory of that depth has a place for every hash, and is not freed under the caller.
         let cell = unsafe { &*directory.add(directory_index(hash, u32::from(depth))) };
@@ -266,10 +270,11 @@ impl Table {
     /// As for [`Table::segment`].
     #[inline]
     pub(super) unsafe fn find(&self, wanted: &HashedKey<'_>) -> Option<Found> {
+        let length = wanted.key.user.len();
         let entry_of = |hint: &AtomicPtr<Entry>, node: *mut Node| {
             if cfg!(not(inmem_loom)) {
                 // Relaxed: a hint, see `Group`; nothing for a model to explore.
-                prefetch_line(untagged(hint.load(Ordering::Relaxed)).0.cast());
+                Entry::prefetch(untagged(hint.load(Ordering::Relaxed)).0, length);
             }
             // SAFETY: the slot was read after registering, so what it points at is not freed under the caller.
             unsafe {
@@ -290,10 +295,13 @@ impl Table {
     /// The caller is the writer.
     #[inline]
     pub(super) unsafe fn find_for_writer(&self, wanted: &HashedKey<'_>) -> Option<Found> {
+        let length = wanted.key.user.len();
         let entry_of = |entry: &AtomicPtr<Entry>, node: *mut Node| {
             prefetch_line(node.cast());
             // Relaxed: only the writer stores it.
-            untagged(entry.load(Ordering::Relaxed)).0
+            let entry = untagged(entry.load(Ordering::Relaxed)).0;
+            Entry::prefetch(entry, length);
+            entry
         };
         // SAFETY: passed on; to the writer, what stands beside a slot is the entry of its key.
         unsafe { self.search(wanted, entry_of) }
@@ -351,25 +359,33 @@ impl Table {
         None
     }
 
-    /// Begins to fetch what a search for the hash looks at first.
-    ///
-    /// # Safety
-    /// As for [`Table::segment`].
+    /// Begins to fetch what a search for the hash looks at first. A hint that anybody may take, registered or not: it looks at
+    /// directories only, which stay directories of their depth once they are retired, and follows nothing that they hold. One
+    /// that is out of date has the wrong lines fetched.
     #[inline]
-    pub(super) unsafe fn prefetch(&self, hash: u64) {
-        // SAFETY: passed on.
-        let (segment, groups_log2) = unsafe { self.segment(hash) };
+    pub(super) fn prefetch(&self, hash: u64) {
+        if cfg!(inmem_loom) {
+            return;
+        }
+        // Acquire pairs with the Release in `TableWriter::resize_directory`: what is a directory was written as one before.
+        let (directory, depth) = untagged(self.directories[subtable_index(hash)].load(Ordering::Acquire));
+        // SAFETY: a directory of that depth has a place for every hash. Its memory is the arena's, which lives as long as this
+        // table can be reached, and is only ever used for directories of that depth; cells are only stored to, once written.
+        let cell = unsafe { &*directory.add(directory_index(hash, u32::from(depth))) };
+        // Relaxed: the segment may be gone; only its address is used.
+        let (segment, groups_log2) = untagged(cell.segment.load(Ordering::Relaxed));
         let group = Segment::groups(segment).wrapping_add(hash as usize & ((1 << groups_log2) - 1));
         prefetch_line(group.cast());
         prefetch_line(group.cast::<u8>().wrapping_add(64));
     }
 
-    /// Begins to fetch the version and the entry that a search for the hash will most likely end at.
+    /// Begins to fetch the version and the entry that a search for the key will most likely end at.
     ///
     /// # Safety
     /// As for [`Table::segment`].
     #[inline]
-    pub(super) unsafe fn prefetch_found(&self, hash: u64) {
+    pub(super) unsafe fn prefetch_found(&self, wanted: &HashedKey<'_>) {
+        let hash = wanted.hash;
         // SAFETY: passed on.
         let (segment, groups_log2) = unsafe { self.segment(hash) };
         // SAFETY: in bounds of the segment's groups.
@@ -379,7 +395,7 @@ impl Table {
             let (node, print) = untagged(slot.load(Ordering::Relaxed));
             if print == fingerprint(hash) {
                 prefetch_line(node.cast());
-                prefetch_line(untagged(entry.load(Ordering::Relaxed)).0.cast());
+                Entry::prefetch(untagged(entry.load(Ordering::Relaxed)).0, wanted.key.user.len());
             }
         }
     }
@@ -410,29 +426,13 @@ impl Retired {
         match self {
             // SAFETY: unreachable, says the caller.
             Self::Segment(segment) => unsafe { Segment::destroy(arena, segment) },
-            // SAFETY: as above; made by `create_directory` with this layout.
-            Self::Directory(directory, depth) => unsafe {
+            Self::Directory(directory, depth) => {
                 for index in 0..1 << depth {
-                    (*directory.add(index)).canary.kill();
+                    // SAFETY: as above; within the directory.
+                    unsafe { (*directory.add(index)).canary.kill() };
                 }
-                if cfg!(not(inmem_loom)) {
-                    dealloc(directory.cast(), directory_layout(depth));
-                }
-            },
-        }
-    }
-}
-
-impl Drop for Table {
-    /// Frees the directories; the segments are the arena's.
-    fn drop(&mut self) {
-        if cfg!(inmem_loom) {
-            return;
-        }
-        for directory in &self.directories {
-            let (directory, depth) = untagged(directory.load(Ordering::Relaxed));
-            // SAFETY: made by `create_directory` with this layout.
-            unsafe { dealloc(directory.cast(), directory_layout(u32::from(depth))) };
+                arena.free_directory(depth, directory.cast());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::limits::{GROUP_SLOTS, MAX_DIRECTORY_BITS, SEGMENT_GROUPS_LOG2, SUBTAB
 use super::node::{Entry, Node};
 use super::table::{
     Found, KEPT_DIRECTORY_BITS, Retired, SUBTABLES, Segment, Table, create_directory, deleted,
-    directory_index, directory_layout, fingerprint, kept_bits, kept_hash, segment_bytes, subtable_index,
+    directory_bytes, directory_index, fingerprint, kept_bits, kept_hash, segment_bytes, subtable_index,
     tagged, untagged,
 };
 use crate::sync::Ordering;
@@ -26,7 +26,7 @@ pub(super) struct TableWriter {
 
 impl TableWriter {
     pub(super) fn new() -> Self {
-        let bytes = SUBTABLES * (segment_bytes(0) + directory_layout(0).size());
+        let bytes = SUBTABLES * (segment_bytes(0) + directory_bytes(0));
         Self { max_entries_moved: 0, bytes, retired: Vec::new(), scratch: Vec::new() }
     }
 
@@ -254,7 +254,7 @@ impl TableWriter {
         }
         let (_, directory_depth) = untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
         if u32::from(directory_depth) == depth {
-            self.resize_directory(table, hash, depth + 1);
+            self.resize_directory(table, arena, hash, depth + 1);
         }
         for (value, half) in (0..).zip(halves) {
             self.point_at(table, hash & !(1 << bit) | value << bit, half);
@@ -310,7 +310,7 @@ impl TableWriter {
                     (depth - 1, SEGMENT_GROUPS_LOG2),
                 )
             };
-            self.shrink_directory(table, hash);
+            self.shrink_directory(table, arena, hash);
             moved
         };
         self.max_entries_moved = self.max_entries_moved.max(moved);
@@ -340,25 +340,25 @@ impl TableWriter {
     }
 
     /// Doubles or halves a sub-table's directory.
-    fn resize_directory(&mut self, table: &Table, hash: u64, depth: u32) {
+    fn resize_directory(&mut self, table: &Table, arena: &mut Arena, hash: u64, depth: u32) {
         let cell = &table.directories[subtable_index(hash)];
         let (old, old_depth) = untagged(cell.load(Ordering::Relaxed));
         let old_depth = u32::from(old_depth);
-        let new = create_directory(depth, |index| {
+        let new = create_directory(arena, depth, |index| {
             let from =
                 if depth > old_depth { index >> (depth - old_depth) } else { index << (old_depth - depth) };
             // SAFETY: within the old directory.
             unsafe { (*old.add(from)).segment.load(Ordering::Relaxed) }
         });
-        self.bytes += directory_layout(depth).size();
+        self.bytes += directory_bytes(depth);
         // Release pairs with the Acquire in `Table::segment`: readers see the directory filled.
         cell.store(tagged(new, depth as u16), Ordering::Release);
-        self.bytes -= directory_layout(old_depth).size();
+        self.bytes -= directory_bytes(old_depth);
         self.retired.push(Retired::Directory(old, old_depth));
     }
 
     /// Halves the directory while no segment needs its last bit.
-    fn shrink_directory(&mut self, table: &Table, hash: u64) {
+    fn shrink_directory(&mut self, table: &Table, arena: &mut Arena, hash: u64) {
         let (directory, depth) = untagged(table.directories[subtable_index(hash)].load(Ordering::Relaxed));
         let depth = u32::from(depth);
         // SAFETY: within the directory; the segments are live.
@@ -367,7 +367,7 @@ impl TableWriter {
             (*segment).depth == depth
         });
         if depth > 0 && !needed {
-            self.resize_directory(table, hash, depth - 1);
+            self.resize_directory(table, arena, hash, depth - 1);
         }
     }
 

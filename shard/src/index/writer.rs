@@ -236,15 +236,23 @@ impl IndexWriter {
     /// do before.
     #[inline]
     pub fn prefetch(&self, key: &HashedKey<'_>) {
+        self.shared.table.prefetch(key.hash);
+    }
+
+    /// For a key that is about to be installed, by a caller who has something else to do before, such as to log it: begins to
+    /// fetch what the installation will wait for, and meanwhile frees what the last ones superseded.
+    #[inline]
+    pub fn prepare(&mut self, key: &HashedKey<'_>) {
         // SAFETY: as in `find`.
-        unsafe { self.shared.table.prefetch(key.hash) };
+        unsafe { self.shared.table.prefetch_found(key) };
+        self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
     }
 
     /// Goes on where [`IndexWriter::prefetch`] began: with the key's newest version and its entry.
     #[inline]
     pub fn prefetch_found(&self, key: &HashedKey<'_>) {
         // SAFETY: as in `find`.
-        unsafe { self.shared.table.prefetch_found(key.hash) };
+        unsafe { self.shared.table.prefetch_found(key) };
     }
 
     /// New keys are put in order all together, by [`IndexWriter::end_loading`] or before the next scan: for recovery.
@@ -294,6 +302,7 @@ impl IndexWriter {
     ) -> Installed {
         // Values are far shorter than 4 GiB; 0 says that there is none.
         let value_bytes = value.as_ref().map_or(0, |value| codec::encoded_len(value) as u32);
+        self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
         let found = self.find(key);
         // SAFETY: linked, and not freed while `self` is borrowed.
         let old_bytes = found.map_or(0, |found| unsafe { (*found.entry).value_bytes.get() });
@@ -374,11 +383,10 @@ impl IndexWriter {
         Version(self.shared.epoch.committed())
     }
 
-    /// Frees a little of what nobody can see any more, and looks at who reads what if enough has been published since the
-    /// last time. To be called after every commit, or at least once a turn.
+    /// Looks at who reads what, if enough has been published since the last time: what nobody can see any more is freed by the
+    /// installations that follow, a little by each. To be called after every commit, or at least once a turn.
     #[inline]
     pub fn maintain(&mut self) {
-        self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
         if self.commits_since_collect >= COLLECT_INTERVAL_COMMITS {
             self.collect_some(true);
         }
@@ -537,6 +545,6 @@ unsafe fn visible<'a>(mut node: *mut Node, at: Version) -> Option<NodeView<'a>> 
 impl Drop for IndexWriter {
     fn drop(&mut self) {
         // Readers may live on: what is still linked goes with the last of them.
-        self.shared.inherit(self.arena.take(), self.reclaim.abandon());
+        self.shared.inherit(self.arena.take());
     }
 }

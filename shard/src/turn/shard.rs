@@ -265,6 +265,12 @@ impl<C: Core> Shard<C> {
         maintenance
     }
 
+    /// Whether every command is run by the home thread, on another core than the caller's.
+    #[inline]
+    pub fn is_pinned(&self) -> bool {
+        self.inner.execution == Execution::Pinned
+    }
+
     /// Whether a panic came through a turn.
     pub fn is_poisoned(&self) -> bool {
         self.inner.poisoned.load(Ordering::Acquire)
