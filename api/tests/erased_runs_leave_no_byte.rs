@@ -170,3 +170,33 @@ fn a_fork_keeps_what_it_shares_and_is_named() {
     assert!(report.runs.iter().all(|run| run.forks.is_empty()));
     assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
 }
+
+/// A replay keeps a run's commits beside the index of each segment in which they lie far apart.
+#[test]
+fn what_replays_keep_beside_the_log_goes_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = Settings { durability: Durability::buffered(), keep_history: true, reshard: false };
+    let db = settings.open(dir.path(), 1);
+    let (run, other) = (db.begin_run("marked").expect("begins"), db.begin_run("other").expect("begins"));
+    for n in 0..200 {
+        run.kv().put(format!("key-{n}"), MARKER).expect("puts");
+        for m in 0..10 {
+            other.kv().put(format!("key-{m}"), "x".repeat(500)).expect("puts");
+        }
+    }
+    // In segments of the log's own, and in the archive.
+    db.replay(run.id()).expect("replays");
+    db.checkpoint().expect("checkpoints");
+    for n in 0..200 {
+        run.kv().put(format!("again-{n}"), MARKER).expect("puts");
+        other.kv().put("key-0", "x".repeat(5_000)).expect("puts");
+    }
+    db.replay(run.id()).expect("replays");
+    let kept = files_with(dir.path(), MARKER.as_bytes());
+    assert!(kept.iter().filter(|file| file.ends_with(".idx")).count() > 20, "{kept:?}");
+    run.end(RunStatus::Completed).expect("ends");
+    db.prune(&all_that_ended(false), false).expect("prunes");
+    assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+    assert!(other.verify().expect("verifies").is_same());
+    assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+}

@@ -15,7 +15,7 @@ use in_mem_shard::core::fork::ForkMarks;
 use in_mem_shard::core::watch::{Change, WatchRequest};
 use in_mem_shard::index::{IndexReader, KeyRef};
 use in_mem_shard::turn::{CallError, NotInline, Shard, Ticket};
-use in_mem_wal::{DirLock, LogError, Storage};
+use in_mem_wal::{DirLock, LogError, Seen, Storage};
 use smallvec::SmallVec;
 
 use crate::checkpoint::{CheckpointStats, Checkpointer, Which, Worker};
@@ -64,8 +64,8 @@ pub struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpointer: Arc<Checkpointer>,
-    /// Read by whoever reads the log's past, written by whoever erases from it.
-    pub(crate) past: std::sync::RwLock<()>,
+    /// Read by whoever reads the log's past, written by whoever erases from it. Of each shard, what earlier reads have seen.
+    pub(crate) past: std::sync::RwLock<Box<[Mutex<Seen>]>>,
     /// One erase at a time.
     pub(crate) pruning: Mutex<()>,
     /// The seed of its logs' salts; none in memory.

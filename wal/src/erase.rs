@@ -90,10 +90,17 @@ pub fn erase(
     Ok(erased)
 }
 
-/// Removes what recoveries set aside of torn logs in a directory. It was never part of the log.
+/// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, and what copies of it were
+/// made beside it: indexes that are not whole, or whose segment is elsewhere. A directory that is not there holds none.
 pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
-    for name in storage.read_dir(dir).map_err(LogError::io("list", dir))? {
-        if name.ends_with(".tail") || name.ends_with(".torn") {
+    if !storage.exists(dir).map_err(LogError::io("look for", dir))? {
+        return Ok(());
+    }
+    let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
+    let is_there = |segment: String| names.contains(&segment);
+    for name in &names {
+        let is_stray = name.strip_suffix(".idx").is_some_and(|number| !is_there(format!("{number}.wal")));
+        if is_stray || [".tail", ".torn", ".idx.tmp"].iter().any(|end| name.ends_with(end)) {
             let path = dir.join(name);
             storage.remove(&path).map_err(LogError::io("remove", &path))?;
         }

@@ -134,6 +134,11 @@ impl HistoryReader {
         }
     }
 
+    /// The version of the transaction that begins at a place.
+    pub(crate) fn version_at(&mut self, at: Position) -> Result<u64, LogError> {
+        Ok(self.fetch(at)?.0.version)
+    }
+
     /// As [`HistoryReader::read`]; `None`: a crash cut it off, and recovery says in the log that it was discarded.
     pub(crate) fn read_unless_aborted(&mut self, at: Position) -> Result<Option<RecordView<'_>>, LogError> {
         let (begin, size) = self.fetch(at)?;

@@ -1,22 +1,27 @@
-//! A sealed segment's index by run: where each transaction of a run begins.
+//! A sealed segment's index by run: where each transaction of a run begins, and, where they are scattered, the transactions
+//! themselves.
 //!
 //! Derived from the segment, in a file beside it, checksummed piece by piece so that a lookup reads only what it needs:
-//! a few pages of the table of runs and the run's own offsets. Missing or damaged, it is built again.
+//! a few pages of the table of runs and the run's own offsets, or its own copies. Missing or damaged, it is built again.
 //!
 //! | part | bytes | fields |
 //! |---|---|---|
 //! | header | 64 | `INMEMIDX`, format version (2), shard (2), crc32 of the header with this field zero (4), segment (8), salt (4), runs (4), transactions (8), end of the segment (8), lowest (8) and highest (8) commit version |
 //! | table | 4096 a page | crc32 of the rest (4), runs in the page (4), each: run (16), first offset's place (4), offsets (4), crc32 of them (4); sorted by run, 146 a page |
 //! | offsets | 4 each | offsets in the segment, by run, ascending |
+//! | places | 4 a run, and 4 | where each run's copies begin, counted from the end of this part, in the table's order; a run whose copies begin where the next one's do has none. This part and the next are there if a run has copies |
+//! | copies | | as [`copies`](crate::copies) says, by run |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::copies::{COPIED_RECORD_BYTES, CopyWriter, are_scattered, is_copied};
 use crate::error::LogError;
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{Part, kind};
-use crate::scan::{Expect, expected};
+use crate::run_reader::NEIGHBOUR_GAP_BYTES;
+use crate::scan::{Expect, expected, intact};
 use crate::segment::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{File, OpenMode, Storage, read_all, read_exact_at, write_atomically};
 
@@ -148,27 +153,42 @@ impl SegmentIndex {
     /// Where each transaction of `run` begins, ascending; none if the run is not in the segment. Reads O(log runs)
     /// pages and the run's own offsets. [`LogError::Damaged`] asks for [`SegmentIndex::build`].
     pub fn offsets(&self, run: &[u8; 16]) -> Result<Vec<u64>, LogError> {
-        let mut page = [0; PAGE_BYTES];
+        match self.find(run, &mut Page::default())? {
+            Some(found) => self.list(&found),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What the table says of `run`. The page is kept for the next run.
+    pub(crate) fn find(&self, run: &[u8; 16], page: &mut Page) -> Result<Option<Listed>, LogError> {
         let (mut low, mut high) = (0, self.pages());
         while low < high {
             let middle = (low + high) / 2;
-            let count = self.page(middle, &mut page)?;
-            let entry = |i: usize| &page[8 + i * ENTRY_BYTES..8 + (i + 1) * ENTRY_BYTES];
+            if page.number != Some(middle) {
+                page.number = None;
+                page.count = self.page(middle, &mut page.bytes)?;
+                page.number = Some(middle);
+            }
+            let entry = |i: usize| &page.bytes[8 + i * ENTRY_BYTES..8 + (i + 1) * ENTRY_BYTES];
             if run[..] < entry(0)[..16] {
                 high = middle;
-            } else if run[..] > entry(count - 1)[..16] {
+            } else if run[..] > entry(page.count - 1)[..16] {
                 low = middle + 1;
             } else {
-                let found = (0..count).map(entry).find(|e| e[..16] == run[..]);
-                return found.map_or(Ok(Vec::new()), |e| self.list(e));
+                let Some(place) = (0..page.count).find(|i| entry(*i)[..16] == run[..]) else {
+                    return Ok(None);
+                };
+                let entry = entry(place);
+                let half = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
+                let rank = middle * ENTRIES_PER_PAGE + place;
+                return Ok(Some(Listed { rank, first: half(16), count: half(20), crc: half(24) }));
             }
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
-    fn list(&self, entry: &[u8]) -> Result<Vec<u64>, LogError> {
-        let half = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
-        let (first, count, crc) = (half(16), half(20), half(24));
+    pub(crate) fn list(&self, listed: &Listed) -> Result<Vec<u64>, LogError> {
+        let Listed { first, count, crc, .. } = *listed;
         let at = HEADER_BYTES + (self.pages() * PAGE_BYTES) as u64 + u64::from(first) * 4;
         if u64::from(count) > self.transactions {
             return Err(LogError::damaged(&self.path, at, "a run's offsets", "more than there are"));
@@ -181,6 +201,63 @@ impl SegmentIndex {
         }
         Ok(bytes.chunks_exact(4).map(|o| u64::from(u32::from_le_bytes([o[0], o[1], o[2], o[3]]))).collect())
     }
+
+    pub(crate) fn damaged_copies(&self) -> LogError {
+        LogError::damaged(&self.path, 0, "a run's transactions", "damaged ones")
+    }
+
+    /// Reads a run's copies behind what `out` holds; whether there are any. What was read is to be checked. A file that ends too
+    /// soon has none: the offsets say the same.
+    pub(crate) fn copies(&self, listed: &Listed, out: &mut Vec<u8>) -> Result<bool, LogError> {
+        let places = HEADER_BYTES + (self.pages() * PAGE_BYTES) as u64 + self.transactions * 4;
+        let io = |error| LogError::io("read", &self.path)(error);
+        let mut place = [0; 8];
+        let read = self.file.read_at(places + listed.rank as u64 * 4, &mut place).map_err(io)?;
+        let half = |at: usize| u32::from_le_bytes(place[at..at + 4].try_into().expect("four bytes"));
+        let (from, to) = (u64::from(half(0)), u64::from(half(4)));
+        let most = (u64::from(listed.count) + 1) * COPIED_RECORD_BYTES as u64;
+        if read < place.len() || from >= to || to - from > most {
+            return Ok(false);
+        }
+        let held = out.len();
+        out.resize(held + (to - from) as usize, 0);
+        let begin = places + (u64::from(self.runs) + 1) * 4 + from;
+        let read = self.file.read_at(begin, &mut out[held..]).map_err(io)?;
+        out.truncate(held + read);
+        Ok(true)
+    }
+}
+
+/// A page of a table of runs.
+#[derive(Debug)]
+pub(crate) struct Page {
+    number: Option<usize>,
+    count: usize,
+    bytes: Box<[u8; PAGE_BYTES]>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { number: None, count: 0, bytes: Box::new([0; PAGE_BYTES]) }
+    }
+}
+
+impl Page {
+    /// Of another index from now on.
+    pub(crate) fn forget(&mut self) {
+        self.number = None;
+    }
+}
+
+/// What a table of runs says of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    /// Its place among all runs.
+    rank: usize,
+    first: u32,
+    /// How many transactions it has here.
+    pub(crate) count: u32,
+    crc: u32,
 }
 
 pub(crate) fn segment_header(storage: &dyn Storage, path: &Path) -> Result<SegmentHeader, LogError> {
@@ -238,6 +315,7 @@ fn encode(storage: &dyn Storage, segment: &Path) -> Result<Vec<u8>, LogError> {
     let crc = crc32fast::hash(&out);
     out[12..16].copy_from_slice(&crc.to_le_bytes());
     let all: Vec<_> = runs.into_iter().collect();
+    let copies: Vec<_> = all.iter().map(|(run, offsets)| copies_of(run, offsets, &bytes)).collect();
     let mut lists = Vec::with_capacity(transactions as usize * 4);
     for page in all.chunks(ENTRIES_PER_PAGE) {
         let start = out.len();
@@ -256,7 +334,32 @@ fn encode(storage: &dyn Storage, segment: &Path) -> Result<Vec<u8>, LogError> {
         out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
     out.extend_from_slice(&lists);
+    if copies.iter().any(|copies| !copies.is_empty()) {
+        let mut place = 0u32;
+        for copies in &copies {
+            out.extend_from_slice(&place.to_le_bytes());
+            place += copies.len() as u32;
+        }
+        out.extend_from_slice(&place.to_le_bytes());
+        copies.iter().for_each(|copies| out.extend_from_slice(copies));
+    }
     Ok(out)
+}
+
+/// A run's copies, where it is to have any.
+fn copies_of(run: &[u8; 16], offsets: &[u32], segment: &[u8]) -> Vec<u8> {
+    if !are_scattered(offsets, NEIGHBOUR_GAP_BYTES) {
+        return Vec::new();
+    }
+    let mut copies = CopyWriter::new();
+    for &offset in offsets {
+        if let Ok((header, payload, _)) = intact(segment, offset as usize)
+            && is_copied(&header)
+        {
+            copies.push(u64::from(offset), &header, payload);
+        }
+    }
+    copies.finish(run)
 }
 
 /// What the first record of a segment has to be, taken from itself: its start record says where it comes from.

@@ -29,6 +29,7 @@
 
 pub mod check;
 pub mod checkpoint;
+mod copies;
 mod end_of_log;
 pub mod erase;
 mod error;
@@ -46,6 +47,7 @@ mod recovery;
 mod release;
 mod run_reader;
 mod scan;
+mod seen;
 mod segment;
 mod spare;
 pub mod storage;
@@ -67,6 +69,7 @@ pub use record::{Entry, HEADER_BYTES, Position, RecordView};
 pub use recovery::{RecoveryReport, TornTail};
 pub use release::{Disposal, ReleaseJob, Released, finish_archiving};
 pub use run_reader::Extent;
+pub use seen::Seen;
 pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
 pub use spare::{Spare, SpareJob};
 pub use storage::{DiskStorage, File, Mapped, OpenMode, SimDisk, Storage};

@@ -1,20 +1,23 @@
 //! All transactions of some runs, in the order of their commits, out of a log that may be written to meanwhile.
 //!
-//! Sealed segments are read by their index, several neighbouring records with one read; the segment that is being
-//! written, and what follows it meanwhile, is followed record by record up to the version asked for.
+//! Sealed segments are read by their index, which holds what lies scattered; several neighbouring records are read with one
+//! read. The segment that is being written, and what follows it meanwhile, is looked through once for where its transactions
+//! begin, and from where it was left the next time.
 
 use std::path::{Path, PathBuf};
 
+use crate::copies::Copies;
 use crate::error::{ApplyError, LogError};
 use crate::history::HistoryReader;
-use crate::index::SegmentIndex;
+use crate::index::{Page, SegmentIndex};
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{Expect, expected, intact};
+use crate::scan::intact;
+use crate::seen::{Archived, Seen, Tail};
 use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, segment_name};
 use crate::storage::read_exact_at;
 
 /// Records that are no further apart than this are read together, in bytes.
-const NEIGHBOUR_GAP_BYTES: u64 = 4 * 1024;
+pub(crate) const NEIGHBOUR_GAP_BYTES: u64 = 4 * 1024;
 
 /// The most that is read at once, in bytes, but for a record that is larger.
 const WINDOW_BYTES: u64 = 256 * 1024;
@@ -45,6 +48,15 @@ fn is_gone(error: &LogError) -> bool {
     }
 }
 
+/// A segment that was begun.
+struct Begun {
+    number: u64,
+    header: SegmentHeader,
+    first_lsn: u64,
+    /// Whether it lies elsewhere than in the log's own directory, from where nobody takes it.
+    is_archived: bool,
+}
+
 impl HistoryReader {
     /// Hands out, oldest first, every transaction up to version `through` whose record belongs to one of `runs`.
     /// The log may be appended to meanwhile; `through` is a version that is in it already.
@@ -57,48 +69,60 @@ impl HistoryReader {
         through: u64,
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
     ) -> Result<Extent, LogError> {
+        self.runs_again(&mut Seen::default(), runs, through, apply)
+    }
+
+    /// As [`HistoryReader::runs`], knowing what an earlier read of the same log has seen. The first of the directories is the
+    /// log's own; what lies in the others stays there.
+    ///
+    /// # Errors
+    /// As [`HistoryReader::runs`].
+    pub fn runs_again(
+        &mut self,
+        seen: &mut Seen,
+        runs: &[[u8; 16]],
+        through: u64,
+        apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+    ) -> Result<Extent, LogError> {
         let mut extent = Extent::default();
-        let begun = self.begun()?;
-        let Some((active, ..)) = begun.last().cloned() else { return Ok(extent) };
-        extent.first_lsn = begun[0].1;
-        for (number, _) in &begun[..begun.len() - 1] {
-            let storage = self.storage();
-            let (_, _, segment, _) = self.parts(*number)?;
-            let (path, index) = self.index(*number, &segment)?;
-            let mut offsets = Vec::new();
-            for run in runs {
-                match index.offsets(run) {
-                    Err(LogError::Damaged { .. }) => {
-                        offsets.extend(SegmentIndex::build(&*storage, &path)?.offsets(run)?);
-                    }
-                    other => offsets.extend(other?),
-                }
+        let begun = self.begun(seen)?;
+        let Some((active, sealed)) = begun.split_last() else { return Ok(extent) };
+        extent.first_lsn = begun[0].first_lsn;
+        let mut page = Page::default();
+        for segment in sealed {
+            if !self.sealed(segment, runs, through, &mut page, &mut extent, apply)? {
+                return Ok(extent);
             }
-            if runs.len() > 1 {
-                offsets.sort_unstable();
+            if segment.is_archived {
+                let known = Archived { header: segment.header, first_lsn: segment.first_lsn };
+                seen.archived.insert(segment.number, known);
             }
-            if let Some((_, last)) = index.versions() {
-                extent.last_version = extent.last_version.max(last);
-            }
-            self.indexed(*number, &offsets, runs, through, &mut extent, apply)?;
         }
-        self.follow(active, runs, through, &mut extent, apply)?;
+        self.follow(active.number, runs, through, &mut seen.tail, &mut extent, apply)?;
         Ok(extent)
     }
 
-    /// The segments that were begun and their first records, oldest first; all of them are open from here on. What is not
-    /// begun yet is a spare: it has no start record.
+    /// The segments that were begun, oldest first; all that can be taken away are open from here on. What is not begun yet is a
+    /// spare: it has no start record.
     ///
     /// The log goes on meanwhile: a spare that is used for another segment, or a segment that a checkpoint lets go, may be
     /// listed and then be gone. What is there then is listed again, from the beginning: a gap must not go unseen.
-    fn begun(&mut self) -> Result<Vec<(u64, u64)>, LogError> {
+    fn begun(&mut self, seen: &Seen) -> Result<Vec<Begun>, LogError> {
         let mut listings = 0;
+        let own = self.dirs().next().map(Path::to_path_buf);
         'listing: loop {
             let mut begun = Vec::new();
             listings += 1;
-            for (number, _) in self.segments()? {
+            for (number, path) in self.segments()? {
+                let is_archived = path.parent() != own.as_deref();
+                if is_archived && let Some(&Archived { header, first_lsn }) = seen.archived.get(&number) {
+                    begun.push(Begun { number, header, first_lsn, is_archived });
+                    continue;
+                }
                 match self.first_lsn(number) {
-                    Ok(Some(first_lsn)) => begun.push((number, first_lsn)),
+                    Ok(Some((header, first_lsn))) => {
+                        begun.push(Begun { number, header, first_lsn, is_archived });
+                    }
                     Ok(None) => {}
                     Err(error) if is_gone(&error) && listings < MAX_LISTINGS => {
                         self.forget();
@@ -109,6 +133,51 @@ impl HistoryReader {
             }
             return Ok(begun);
         }
+    }
+
+    /// Hands out what a sealed segment holds; whether later ones may hold more.
+    fn sealed(
+        &mut self,
+        segment: &Begun,
+        runs: &[[u8; 16]],
+        through: u64,
+        page: &mut Page,
+        extent: &mut Extent,
+        apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+    ) -> Result<bool, LogError> {
+        let (path, mut index) = self.index(segment.number, &segment.header)?;
+        if let Some((_, last)) = index.versions() {
+            extent.last_version = extent.last_version.max(last);
+        }
+        let mut copied = Vec::new();
+        let found = match transactions(&index, runs, page, &mut copied) {
+            Err(LogError::Damaged { .. }) => {
+                index = SegmentIndex::build(&*self.storage(), &path)?;
+                copied.clear();
+                transactions(&index, runs, page, &mut copied)?
+            }
+            found => found?,
+        };
+        let mut rest = &found[..];
+        while let Some((offset, copy)) = rest.first() {
+            if let Some(view) = copy {
+                if view.version > through {
+                    return Ok(false);
+                }
+                let (offset, lsn) = (*offset, view.lsn);
+                apply(*view).map_err(|source| LogError::Apply { file: path.clone(), offset, lsn, source })?;
+                extent.transactions += 1;
+                rest = &rest[1..];
+                continue;
+            }
+            let offsets: Vec<u64> =
+                rest.iter().take_while(|(_, copy)| copy.is_none()).map(|(offset, _)| *offset).collect();
+            rest = &rest[offsets.len()..];
+            if !self.indexed(segment.number, &offsets, runs, through, extent, apply)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A segment's index by run, wherever the segment is by now: it may be archived while it is read.
@@ -135,17 +204,18 @@ impl HistoryReader {
         Err(gone.unwrap_or(LogError::Missing { dir }))
     }
 
-    /// The number of a segment's first record; `None` where it was not begun.
-    fn first_lsn(&mut self, number: u64) -> Result<Option<u64>, LogError> {
+    /// A segment's header and the number of its first record; `None` where it was not begun.
+    fn first_lsn(&mut self, number: u64) -> Result<Option<(SegmentHeader, u64)>, LogError> {
         let (file, path, header, _) = self.parts(number)?;
         let mut start = [0; START_BYTES as usize];
         read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
         Ok(intact(&start, 0)
             .ok()
             .filter(|(head, ..)| head.kind == kind::START && head.salt == header.salt)
-            .map(|(head, ..)| head.lsn))
+            .map(|(head, ..)| (header, head.lsn)))
     }
 
+    /// Hands out the transactions that begin at these offsets; whether later ones may be wanted, too.
     fn indexed(
         &mut self,
         number: u64,
@@ -154,7 +224,10 @@ impl HistoryReader {
         through: u64,
         extent: &mut Extent,
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
+        if offsets.is_empty() {
+            return Ok(true);
+        }
         let (file, path, segment, len) = self.parts(number)?;
         let mut window = Vec::new();
         let mut last_bytes = LAST_RECORD_BYTES;
@@ -183,7 +256,9 @@ impl HistoryReader {
                     {
                         RecordView::new(&header, payload, at)
                     }
-                    // Large, in several parts, or damaged: read alone, which says what is wrong.
+                    // Large, in several parts, or damaged: read alone, which says what is wrong. What is beyond may lack parts
+                    // that are being written now.
+                    _ if self.version_at(at)? > through => return Ok(false),
                     _ => match self.read_unless_aborted(at)? {
                         Some(view) => view,
                         None => continue,
@@ -193,7 +268,7 @@ impl HistoryReader {
                     return Err(LogError::damaged(&path, offset, "a record of the run", "another run's"));
                 }
                 if view.version > through {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let lsn = view.lsn;
                 last_bytes =
@@ -202,7 +277,7 @@ impl HistoryReader {
                 extent.transactions += 1;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Follows the log from a segment on, as far as it goes or as `through` says.
@@ -211,106 +286,27 @@ impl HistoryReader {
         from: u64,
         runs: &[[u8; 16]],
         through: u64,
+        tail: &mut Tail,
         extent: &mut Extent,
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
     ) -> Result<(), LogError> {
         let mut number = from;
-        let mut assembled: Option<(Position, Vec<u8>)> = None;
+        let mut unended: Option<(u64, u64)> = None;
         loop {
             let (file, path, segment, len) = self.parts(number)?;
-            let mut window: Vec<u8> = Vec::new();
-            let (mut base, mut at) = (0, SEGMENT_HEADER_BYTES);
-            let mut expect: Option<Expect> = None;
-            let sealed_by = loop {
-                let wanted = expect.unwrap_or(Expect {
-                    salt: segment.salt,
-                    shard: segment.shard,
-                    lsn: 0,
-                    prev_crc: 0,
-                });
-                let read = |bytes: &[u8], from: usize| -> Option<(Header, usize)> {
-                    let found = match expect {
-                        Some(_) => expected(bytes, from, &wanted),
-                        // A segment's first record says itself where it comes from.
-                        None => intact(bytes, from),
-                    };
-                    found.ok().filter(|(h, ..)| h.salt == segment.salt).map(|(h, _, size)| (h, size))
-                };
-                let inside = (at - base) as usize;
-                let found = if inside < window.len() { read(&window, inside) } else { None };
-                let Some((header, size)) = found else {
-                    // It may only lead out of what was read so far: read once more, from here.
-                    let claimed = match window.get(inside..inside + HEADER_BYTES) {
-                        Some(head) if base == at => record_bytes(Header::read(head).len as usize) as u64,
-                        _ => 0,
-                    };
-                    let want = WINDOW_BYTES.max(claimed).min(len.saturating_sub(at));
-                    if want == 0 || (base == at && window.len() as u64 >= want) {
-                        break None;
-                    }
-                    base = at;
-                    window.resize(want as usize, 0);
-                    read_exact_at(&*file, base, &mut window).map_err(LogError::io("read", &path))?;
-                    continue;
-                };
-                let payload = &window[inside + HEADER_BYTES..inside + HEADER_BYTES + header.len as usize];
-                let here = Position { segment: number, offset: at };
-                expect = Some(Expect {
-                    salt: segment.salt,
-                    shard: segment.shard,
-                    lsn: header.lsn + 1,
-                    prev_crc: header.crc,
-                });
-                at += size as u64;
-                if header.kind >= kind::FIRST_OWN {
-                    if header.kind == kind::ABORT {
-                        assembled = None;
-                    }
-                    if header.kind == kind::ERASED {
-                        extent.last_version = extent.last_version.max(header.version);
-                    }
-                    if header.kind == kind::SEAL {
-                        break payload.try_into().ok().map(u64::from_le_bytes);
-                    }
-                    continue;
-                }
-                if header.version > through {
-                    return Ok(());
-                }
-                let view = match header.part() {
-                    Part::Whole => RecordView::new(&header, payload, here),
-                    Part::Begin => {
-                        assembled = Some((here, payload.to_vec()));
-                        continue;
-                    }
-                    Part::Continue => {
-                        if let Some((_, bytes)) = &mut assembled {
-                            bytes.extend_from_slice(payload);
-                        }
-                        continue;
-                    }
-                    Part::Commit => {
-                        let Some((begun, bytes)) = &mut assembled else { continue };
-                        bytes.extend_from_slice(payload);
-                        // The first part begins with the length of the whole.
-                        RecordView::new(&header, bytes.get(8..).unwrap_or_default(), *begun)
-                    }
-                };
-                extent.last_version = extent.last_version.max(view.version);
-                if runs.contains(&view.run) {
-                    let (lsn, offset) = (view.lsn, view.position.offset);
-                    apply(view).map_err(|source| LogError::Apply {
-                        file: path.clone(),
-                        offset,
-                        lsn,
-                        source,
-                    })?;
-                    extent.transactions += 1;
-                }
-                if header.part() == Part::Commit {
-                    assembled = None;
-                }
-            };
+            tail.read_on(&*file, &path, &segment, len)?;
+            extent.last_version = extent.last_version.max(tail.last_version);
+            // It ends in this segment, or not at all.
+            if let Some((before, offset)) = unended.take()
+                && !self.indexed(before, &[offset], runs, through, extent, apply)?
+            {
+                return Ok(());
+            }
+            if !self.indexed(number, &tail.offsets(runs), runs, through, extent, apply)? {
+                return Ok(());
+            }
+            unended = tail.unended(runs).map(|offset| (number, offset));
+            let sealed_by = tail.goes_on_in;
             if extent.last_version >= through {
                 return Ok(());
             }
@@ -335,4 +331,46 @@ impl HistoryReader {
             number = next;
         }
     }
+}
+
+/// Where the transactions of these runs begin in a sealed segment, in order, each with its copy where it has one.
+fn transactions<'c>(
+    index: &SegmentIndex,
+    runs: &[[u8; 16]],
+    page: &mut Page,
+    copied: &'c mut Vec<u8>,
+) -> Result<Vec<(u64, Option<RecordView<'c>>)>, LogError> {
+    page.forget();
+    let mut listed = Vec::new();
+    for run in runs {
+        let Some(found) = index.find(run, page)? else { continue };
+        let from = copied.len();
+        let has_copies = index.copies(&found, copied)?;
+        listed.push((run, found, has_copies.then_some(from..copied.len())));
+    }
+    let copied: &'c Vec<u8> = copied;
+    let mut all = Vec::new();
+    for (run, found, copies) in &listed {
+        let from = all.len();
+        if let Some(range) = copies {
+            let Some(mut copies) = Copies::new(&copied[range.clone()], run, index.segment()) else {
+                return Err(index.damaged_copies());
+            };
+            all.reserve(copies.left());
+            while let Some(view) = copies.next() {
+                all.push((view.position.offset, Some(view)));
+            }
+        }
+        // Those of several records, and large ones, are not copied.
+        if all.len() - from < found.count as usize {
+            let end = all.len();
+            for offset in index.list(found)? {
+                if all[from..end].binary_search_by_key(&offset, |(copied, _)| *copied).is_err() {
+                    all.push((offset, None));
+                }
+            }
+        }
+    }
+    all.sort_unstable_by_key(|(offset, _)| *offset);
+    Ok(all)
 }

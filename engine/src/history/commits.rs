@@ -1,11 +1,12 @@
 //! The commits of one run, in order, out of the shard's log.
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::effect::{Effect, EffectReader};
 use in_mem_shard::core::lineage_id;
-use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Storage};
+use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Seen, Storage};
 use serde::{Deserialize, Serialize};
 
 use super::error::HistoryError;
@@ -80,7 +81,7 @@ impl Engine {
         mut apply: impl FnMut(&RecordView<'_>) -> Result<(), DecodeError>,
     ) -> Result<Version, Error> {
         let shard = self.shard_of(run);
-        let _still = self.past.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
         let dirs = self.checkpointer.dirs();
         let (Some(path), Some(dir)) = (&self.path, dirs.get(shard)) else {
             return Err(HistoryError::NoLog { run }.into());
@@ -96,17 +97,26 @@ impl Engine {
                 "a record's payload".into()
             })
         };
-        let mut read = |dir: &Path, through: u64| {
+        let mut read = |dir: &Path, through: u64, seen: &mut Seen| {
             let places = vec![dir.to_owned(), dir.join(ARCHIVE)];
-            HistoryReader::new(self.storage.clone(), places).runs(&ids, through, &mut visit)
+            HistoryReader::new(self.storage.clone(), places).runs_again(seen, &ids, through, &mut visit)
         };
+        // Taken out, so that two that read at a time do not wait for each other: the second one looks for itself.
+        let known = || past[shard].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = std::mem::take(&mut *known());
         let extent = (|| {
             for (generation, shards) in kept_generations(&*self.storage, path)? {
                 let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
-                read(&Manifest::shard_dir(path, generation, shard), u64::MAX)?;
+                let dir = Manifest::shard_dir(path, generation, shard);
+                read(&dir, u64::MAX, &mut Seen::default())?;
             }
-            read(dir, through.0)
+            read(dir, through.0, &mut seen)
         })();
+        let mut known = known();
+        if seen.is_ahead_of(&known) {
+            *known = seen;
+        }
+        drop(known);
         let extent = match (extent, malformed) {
             (_, Some(error)) => return Err(error.into()),
             (extent, None) => extent.map_err(HistoryError::from)?,

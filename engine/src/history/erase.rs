@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use in_mem_model::RunId;
 use in_mem_shard::core::command::{CommitRequest, Write};
@@ -161,8 +161,11 @@ impl Engine {
         for shard in shards {
             let dir = self.checkpointer.dirs()[shard].clone();
             let _one = self.checkpointer.retire_log(shard)?;
-            let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
+            let mut alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
+            // What was seen of segments that are written anew holds no more.
+            alone[shard] = Mutex::default();
             remove_set_aside(&**storage, &dir).map_err(HistoryError::from)?;
+            remove_set_aside(&**storage, &dir.join(ARCHIVE)).map_err(HistoryError::from)?;
             add(
                 &mut total,
                 erase(storage, vec![dir.join(ARCHIVE)], false, &mut judge).map_err(HistoryError::from)?,
@@ -177,6 +180,7 @@ impl Engine {
                 storage.remove(&checkpoint).map_err(failed)?;
             }
             remove_set_aside(&**storage, &dir).map_err(io)?;
+            remove_set_aside(&**storage, &dir.join(ARCHIVE)).map_err(io)?;
             let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
             add(&mut total, erase(storage, dirs, false, &mut judge).map_err(io)?);
         }

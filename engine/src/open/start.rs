@@ -92,6 +92,7 @@ pub(crate) fn start(
     let salt_seed = directory.as_ref().map(|directory| directory.manifest.salt_seed);
     let on_file_system = config.storage.is_none();
     let (path, lock) = directory.map_or((None, None), |directory| (Some(directory.path), directory.lock));
+    let past = shards.iter().map(|_| Mutex::default()).collect();
     Ok(Engine {
         shards,
         clock: config.clock,
@@ -103,7 +104,7 @@ pub(crate) fn start(
         notes,
         closed: AtomicBool::new(false),
         checkpointer,
-        past: std::sync::RwLock::new(()),
+        past: std::sync::RwLock::new(past),
         pruning: Mutex::new(()),
         salt_seed,
         on_file_system,
