@@ -103,7 +103,7 @@ impl ShardCore {
         self.check_writable(run)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
         let state = &self.runs[&run];
-        let place = stream.map(|name| state.stream_len(name));
+        let place = stream.map(|name| self.stream_len(run, name));
         let head = state.chain;
         let key = event_key(head.len);
         // The key is new, and where it goes is fetched while the event is hashed.
