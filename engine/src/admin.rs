@@ -201,10 +201,7 @@ fn check_checkpoint(
     let mut entries = 0;
     while let Some(entry) = reader.next_entry().map_err(|error| error.to_string())? {
         let item = CheckpointItem::decode(entry).map_err(|error| error.to_string())?;
-        let newest = match &item {
-            CheckpointItem::Entry(entry) => entry.version,
-            CheckpointItem::Run(mark) => mark.last_version,
-        };
+        let newest = item.version();
         if newest > version {
             return Err(format!("an entry of version {newest} in a checkpoint at {version}"));
         }

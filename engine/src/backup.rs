@@ -65,7 +65,8 @@ impl Engine {
             properties: std::collections::BTreeMap::new(),
         });
         let moments: Vec<_> = held.iter().map(|held| (held.moment.version, held.moment.timestamp)).collect();
-        let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments).map_err(io)?;
+        let forks = held.iter().any(|held| held.moment.forks);
+        let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks).map_err(io)?;
         for held in held {
             held.write(self.checkpointer.stopping(), &mut |run, item| image.push(run, item))?;
         }

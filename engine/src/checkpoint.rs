@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
-use in_mem_shard::core::command::Page;
-use in_mem_shard::core::{BeginError, CheckpointEntry, CheckpointMoment, RunMark};
+use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_shard::core::{
+    BeginError, CheckpointEntry, CheckpointMoment, ForksPage, RetainedCursor, RetainedPage, RunCursor,
+    RunMark,
+};
 use in_mem_shard::index::{Cursor, OwnedRow, Pin};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints};
 use in_mem_wal::failpoint::{Failpoint, hit};
@@ -121,15 +123,17 @@ impl<'s> Held<'s> {
         }
     }
 
-    /// Tells everything of that moment: entries, then what is said of runs. `push` gets whose it is, and the item's bytes.
+    /// Tells everything of that moment: what is said of forks, entries, then what is said of runs. `push` gets whose it is, and the item's bytes.
     pub(crate) fn write(&self, stopping: &AtomicBool, push: &mut Push<'_>) -> Result<(), Error> {
         let failed = |reason: String| Error::Checkpoint { shard: self.shard, reason };
+        if self.moment.forks {
+            self.write_forks(push)?;
+        }
         write_rows(&self.pin, stopping, push).map_err(|stop| match stop {
             Stop::Asked => Error::Closed,
             Stop::Read(reason) => failed(reason),
             Stop::Write(error) => failed(error.to_string()),
         })?;
-        self.write_shared(push)?;
         let mut scratch = Vec::new();
         let mut mark = |run: RunId, last_version: Version| {
             scratch.clear();
@@ -156,52 +160,57 @@ impl<'s> Held<'s> {
 }
 
 impl Held<'_> {
-    /// Tells what forks share with their parents, as their own.
-    fn write_shared(&self, push: &mut Push<'_>) -> Result<(), Error> {
-        let (mut after, at) = (None, self.moment.version);
-        loop {
-            let forks = self.handle.maintain(move |core| core.forks_after(after, FORKS_A_PAGE))?;
-            for run in &forks {
-                let mut turn = |tag: Tag, after: Option<KeyBytes>| {
-                    let run = *run;
-                    self.handle.maintain(move |core| core.shared_page(run, tag, after.as_ref(), at))
-                };
-                shared_entries(*run, &mut turn, push)?
-                    .map_err(|error| Error::Checkpoint { shard: self.shard, reason: error.to_string() })?;
-            }
-            after = forks.last().copied();
-            if forks.len() < FORKS_A_PAGE {
-                return Ok(());
-            }
-        }
+    /// Tells what forks go on from, and what they retain of it.
+    fn write_forks(&self, push: &mut Push<'_>) -> Result<(), Error> {
+        let at = self.moment.version;
+        let mut forks =
+            |after| self.handle.maintain(move |core| core.checkpoint_forks(after, FORKS_A_PAGE, at));
+        let mut retained = |from| self.handle.maintain(move |core| core.checkpoint_retained(from, at));
+        fork_items(&mut forks, &mut retained, push)?
+            .map_err(|error| Error::Checkpoint { shard: self.shard, reason: error.to_string() })
     }
 }
 
-/// Tells what a fork shares, page by page.
-pub(crate) fn shared_entries<E>(
-    run: RunId,
-    page: &mut dyn FnMut(Tag, Option<KeyBytes>) -> Result<Page, E>,
+/// Tells what forks go on from, and what they retain of it, page by page.
+pub(crate) fn fork_items<E>(
+    forks: &mut dyn FnMut(Option<RunCursor>) -> Result<ForksPage, E>,
+    retained: &mut dyn FnMut(Option<RetainedCursor>) -> Result<RetainedPage, E>,
     push: &mut Push<'_>,
 ) -> Result<Result<(), LogError>, E> {
     let mut scratch = Vec::new();
-    for tag in [Tag::Kv, Tag::Event, Tag::State, Tag::Trace, Tag::Run] {
-        let mut after = None;
-        loop {
-            let Page { entries, next } = page(tag, after)?;
-            for (user, value) in entries {
-                scratch.clear();
-                encode_row(&OwnedRow { run, tag, user, value }, &mut scratch);
-                if let Err(error) = push(run, &scratch) {
-                    return Ok(Err(error));
-                }
-            }
-            after = next;
-            if after.is_none() {
-                break;
+    let mut after = None;
+    loop {
+        let (items, next) = forks(after)?;
+        for fork in items {
+            scratch.clear();
+            fork.encode(&mut scratch);
+            if let Err(error) = push(fork.run, &scratch) {
+                return Ok(Err(error));
             }
         }
+        after = next;
+        if after.is_none() {
+            break;
+        }
     }
-    Ok(Ok(()))
+    let mut from = None;
+    loop {
+        let RetainedPage { entries, next } = retained(from)?;
+        for entry in entries {
+            scratch.clear();
+            entry.encode(&mut scratch);
+            if in_mem_wal::planted::is_planted("engine_checkpoint_forgets_retained") {
+                continue;
+            }
+            if let Err(error) = push(entry.run, &scratch) {
+                return Ok(Err(error));
+            }
+        }
+        from = next;
+        if from.is_none() {
+            return Ok(Ok(()));
+        }
+    }
 }
 
 impl Drop for Held<'_> {
@@ -393,12 +402,13 @@ impl Checkpointer {
         let log = |error: LogError| failed(error.to_string());
         let handle = &self.shards[shard];
         let held = Held::begin(handle, shard)?;
-        let CheckpointMoment { version, covers, timestamp } = held.moment;
+        let CheckpointMoment { version, covers, timestamp, forks } = held.moment;
         let info = CheckpointInfo {
             shard: u16::try_from(shard).unwrap_or(u16::MAX),
             covers,
             version: version.0,
             timestamp: timestamp.0,
+            forks,
         };
         let mut writer = CheckpointWriter::create(self.storage.clone(), dir, info).map_err(log)?;
         let mut entries = 0;

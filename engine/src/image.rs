@@ -24,12 +24,13 @@ pub(crate) struct ImageWriter {
 
 impl ImageWriter {
     /// Begins the generation that `manifest` will name, in the database's directory `root`. `moments`: what each shard
-    /// stands at.
+    /// stands at; `forks`: whether there are any.
     pub(crate) fn create(
         storage: Arc<dyn Storage>,
         root: &Path,
         manifest: &Manifest,
         moments: &[(Version, Timestamp)],
+        forks: bool,
     ) -> Result<Self, LogError> {
         let mut dirs = Vec::with_capacity(moments.len());
         let mut writers = Vec::with_capacity(moments.len());
@@ -41,7 +42,8 @@ impl ImageWriter {
                 source,
             })?;
             // It covers what is before the shard's first record: the log is new.
-            let info = CheckpointInfo { shard, covers: Lsn::ZERO, version: version.0, timestamp: at.0 };
+            let info =
+                CheckpointInfo { shard, covers: Lsn::ZERO, version: version.0, timestamp: at.0, forks };
             writers.push(CheckpointWriter::create(storage.clone(), &dir, info)?);
             dirs.push(dir);
         }

@@ -260,7 +260,7 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
 
     let events = run.events().iter().collect::<in_mem::Result<Vec<_>>>().map_err(words)?;
     same("number of events", events.len(), model.events.len())?;
-    // A fork is charged for what it has written itself, and a checkpoint gives it what it shared.
+    // A fork is charged for what it has written itself.
     if !model.forked {
         same("usage of events", info.events.entries, model.events.len() as u64)?;
         same("number of spans", info.traces.entries, model.spans.len() as u64)?;

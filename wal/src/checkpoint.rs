@@ -2,7 +2,7 @@
 //!
 //! | part | bytes | fields |
 //! |---|---|---|
-//! | header | 64 | `INMEMCKP`, format version (2), shard (2), crc32 of the header with this field zero (4), covers-through lsn (8), commit version (8), timestamp (8), zeroes |
+//! | header | 64 | `INMEMCKP`, format version (2): 1, or 2 where forks are told by reference, shard (2), crc32 of the header with this field zero (4), covers-through lsn (8), commit version (8), timestamp (8), zeroes |
 //! | block | 16 + n | crc32 (4), n (4), entries (4), number of the block from 0 (4), then each entry: length (4), bytes |
 //! | footer | 16 + 28 | a block with entries = 0xffffffff whose payload is: entries in all (8), blocks (8), bytes of the file before the footer (8), digest (4) |
 //!
@@ -24,6 +24,8 @@ use crate::segment::FORMAT_VERSION;
 use crate::storage::{File, OpenMode, Storage, read_exact_at};
 
 const MAGIC: [u8; 8] = *b"INMEMCKP";
+/// The format of a checkpoint with forks.
+const FORMAT_WITH_FORKS: u16 = FORMAT_VERSION + 1;
 const HEADER_BYTES: u64 = 64;
 const BLOCK_HEADER_BYTES: usize = 16;
 const FOOTER_PAYLOAD_BYTES: usize = 28;
@@ -40,13 +42,16 @@ pub struct CheckpointInfo {
     pub version: u64,
     /// When, in microseconds since 1970 UTC.
     pub timestamp: i64,
+    /// Whether there are entries that tell of forks. Its format is then one that older versions refuse by name.
+    pub forks: bool,
 }
 
 impl CheckpointInfo {
     fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut out = [0; HEADER_BYTES as usize];
         out[0..8].copy_from_slice(&MAGIC);
-        out[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let format = if self.forks { FORMAT_WITH_FORKS } else { FORMAT_VERSION };
+        out[8..10].copy_from_slice(&format.to_le_bytes());
         out[10..12].copy_from_slice(&self.shard.to_le_bytes());
         out[16..24].copy_from_slice(&self.covers.0.to_le_bytes());
         out[24..32].copy_from_slice(&self.version.to_le_bytes());
@@ -196,9 +201,10 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Bytes written so far.
+    /// Bytes of the file, were it finished now.
     pub fn bytes(&self) -> u64 {
-        self.at
+        let waiting = if self.block_entries > 0 { self.block.len() } else { 0 };
+        self.at + (waiting + BLOCK_HEADER_BYTES + FOOTER_PAYLOAD_BYTES) as u64
     }
 
     /// Ends the checkpoint: footer, sync, name, sync of the directory. It counts from then on.
@@ -261,11 +267,11 @@ impl CheckpointReader {
             return Err(LogError::damaged(path, 0, "a checkpoint of in-mem", "something else"));
         }
         let version = u16::from_le_bytes([head[8], head[9]]);
-        if version > FORMAT_VERSION {
+        if version > FORMAT_WITH_FORKS {
             return Err(LogError::NewerFormat {
                 file: path.into(),
                 found: version,
-                supported: FORMAT_VERSION,
+                supported: FORMAT_WITH_FORKS,
             });
         }
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
@@ -274,9 +280,10 @@ impl CheckpointReader {
             covers: Lsn(word(16)),
             version: word(24),
             timestamp: word(32) as i64,
+            forks: version == FORMAT_WITH_FORKS,
         };
         let sound = info.encode();
-        if version != FORMAT_VERSION || sound != head {
+        if sound != head {
             return Err(LogError::damaged(path, 0, "a sound header", "a damaged one"));
         }
         if info.shard != shard {

@@ -14,7 +14,7 @@ fn dir() -> PathBuf {
 }
 
 fn info(covers: u64) -> CheckpointInfo {
-    CheckpointInfo { shard: 2, covers: Lsn(covers), version: 77, timestamp: -5 }
+    CheckpointInfo { shard: 2, covers: Lsn(covers), version: 77, timestamp: -5, forks: false }
 }
 
 fn write(disk: &SimDisk, covers: u64, entries: &[Vec<u8>]) -> Result<PathBuf, LogError> {

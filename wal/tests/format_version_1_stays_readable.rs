@@ -29,7 +29,7 @@ fn sound() -> SimDisk {
     log.sync().expect("synced");
     SegmentIndex::build(&disk, &log.sealed_segments().next().expect("sealed").path).expect("built");
     log.close().expect("closed");
-    let info = CheckpointInfo { shard: 3, covers: Lsn(4), version: 3, timestamp: 1_003 };
+    let info = CheckpointInfo { shard: 3, covers: Lsn(4), version: 3, timestamp: 1_003, forks: false };
     let mut writer =
         CheckpointWriter::create(std::sync::Arc::new(disk.clone()), &dir(), info).expect("created");
     for n in 0..3 {

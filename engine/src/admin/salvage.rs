@@ -77,7 +77,8 @@ pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<
     });
     let version = cores.iter().map(ShardCore::version).max().unwrap_or_default();
     let moments: Vec<_> = cores.iter().map(|core| (version, core.now())).collect();
-    let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments)?;
+    let forks = cores.iter().any(ShardCore::has_forks);
+    let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks)?;
     for (shard, core) in cores.iter_mut().enumerate() {
         report.runs += write_core(core, shard, &mut |run, item| image.push(run, item))?;
     }

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use in_mem_model::{KeyBytes, Timestamp, Version};
+use in_mem_model::{Timestamp, Version};
 use in_mem_shard::core::{RunMark, ShardCore};
 use in_mem_wal::Storage;
 use in_mem_wal::failpoint::{Failpoint, hit};
 
 use super::directory::Directory;
 use super::recovery::{Recovered, recover_generation};
-use crate::checkpoint::{FORKS_A_PAGE, Push, Stop, shared_entries, write_rows};
+use crate::checkpoint::{FORKS_A_PAGE, Push, Stop, fork_items, write_rows};
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::image::ImageWriter;
@@ -36,8 +36,9 @@ pub(super) fn reshard(
     let version = old.iter().map(|shard| shard.core.version()).max().unwrap_or_default();
     let now = old.iter().map(|shard| shard.core.now()).max().unwrap_or(Timestamp(0));
     let manifest = directory.next_generation(shards, config.keep_history);
-    let mut image =
-        ImageWriter::create(storage.clone(), &directory.path, &manifest, &vec![(version, now); shards])?;
+    let forks = old.iter().any(|shard| shard.core.has_forks());
+    let moments = vec![(version, now); shards];
+    let mut image = ImageWriter::create(storage.clone(), &directory.path, &manifest, &moments, forks)?;
     let mut runs = 0;
     for (shard, recovered) in old.iter_mut().enumerate() {
         runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
@@ -64,28 +65,19 @@ pub(super) fn reshard(
 /// Tells everything that a core holds, which nobody else uses. Gives the number of runs.
 pub(crate) fn write_core(core: &mut ShardCore, shard: usize, push: &mut Push<'_>) -> Result<u64, OpenError> {
     let failed = |reason: String| OpenError::Thread { shard, reason };
+    if core.has_forks() {
+        let at = core.version();
+        let all = std::cell::RefCell::new(&mut *core);
+        let mut forks = |after| Ok(all.borrow().checkpoint_forks(after, FORKS_A_PAGE, at));
+        let mut retained = |from| Ok(all.borrow_mut().checkpoint_retained(from, at));
+        fork_items::<OpenError>(&mut forks, &mut retained, push)??;
+    }
     let pin = core.index_mut().reader().pin().map_err(|error| failed(error.to_string()))?;
     write_rows(&pin, &AtomicBool::new(false), push).map_err(|stop| match stop {
         Stop::Asked => failed("given up".to_owned()),
         Stop::Read(reason) => failed(reason),
         Stop::Write(error) => error.into(),
     })?;
-    // What forks share is written as their own: the versions that they read of their parents are not in what is written.
-    let at = core.version();
-    let mut after = None;
-    loop {
-        let forks = core.forks_after(after, FORKS_A_PAGE);
-        for run in &forks {
-            let mut page = |tag, after: Option<KeyBytes>| {
-                Ok::<_, OpenError>(core.shared_page(*run, tag, after.as_ref(), at))
-            };
-            shared_entries(*run, &mut page, push)??;
-        }
-        after = forks.last().copied();
-        if forks.len() < FORKS_A_PAGE {
-            break;
-        }
-    }
     let mut scratch = Vec::new();
     let (mut after, mut runs) = (None, 0);
     loop {

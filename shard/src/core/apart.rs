@@ -48,6 +48,15 @@ impl ChangesSinceForks {
         Self { since, newest: since, chunks: VecDeque::new(), next_number: 0, sweep: 0 }
     }
 
+    /// What was changed, oldest first, as a checkpoint tells it.
+    pub(super) fn loaded(oldest: Version, newest: Version, changed: Vec<Note>) -> Self {
+        let mut changes = Self { newest, ..Self::new(oldest) };
+        for (version, tag, user) in changed {
+            changes.note(version, tag, &user, Version(0));
+        }
+        changes
+    }
+
     /// Notes the change of a key whose version before was `superseded`, 0 for none. Says whether it is time for a sweep.
     pub(super) fn note(&mut self, version: Version, tag: Tag, user: &[u8], superseded: Version) -> bool {
         // Changed behind the newest fork already: then it is noted behind every fork.

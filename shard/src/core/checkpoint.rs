@@ -23,6 +23,8 @@ pub struct CheckpointMoment {
     pub covers: Lsn,
     /// When.
     pub timestamp: Timestamp,
+    /// Whether there are forks, which share something.
+    pub forks: bool,
 }
 
 /// Why no checkpoint can begin.
@@ -56,6 +58,11 @@ pub(crate) struct LastVersions {
 }
 
 impl LastVersions {
+    /// The moment of the checkpoint under way.
+    pub(crate) fn moment(&self) -> Option<Version> {
+        self.at
+    }
+
     /// A run goes from one last version to another.
     #[inline]
     pub(crate) fn changes(&mut self, run: RunId, from: Version, to: Version, waits_for_disk: bool) {
@@ -112,7 +119,7 @@ impl ShardCore {
         for &(_, run, from) in &self.last_versions.unpublished {
             self.last_versions.stashed.entry(run).or_insert(from);
         }
-        Ok(CheckpointMoment { version: self.published, covers, timestamp: self.now })
+        Ok(CheckpointMoment { version: self.published, covers, timestamp: self.now, forks: self.has_forks() })
     }
 
     /// A page of the runs, each with the version it had last at the checkpoint's moment.
@@ -133,6 +140,7 @@ impl ShardCore {
     /// Ends the checkpoint, and tells of the runs that changed since its moment: some of them may be gone by now.
     pub fn end_checkpoint(&mut self) -> Vec<(RunId, Version)> {
         self.last_versions.at = None;
+        self.release_dropped_forks();
         std::mem::take(&mut self.last_versions.stashed)
             .into_iter()
             .filter(|(_, last)| *last > Version(0))

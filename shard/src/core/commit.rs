@@ -125,7 +125,7 @@ impl ShardCore {
         self.check_writable(run)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
         let state = &self.runs[&run];
-        let place = stream.map(|name| state.stream_len(name));
+        let place = stream.map(|name| self.stream_len(run, name));
         let head = state.chain;
         let key = event_key(head.len);
         // The key is new, and where it goes is fetched while the event is hashed.
@@ -165,7 +165,7 @@ impl ShardCore {
         self.index.prefetch(&self.hashed(run, Tag::Event, &key));
         self.check_condition(run, tag, user, condition)?;
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
-        let place = stream.map(|name| self.runs[&run].stream_len(name));
+        let place = stream.map(|name| self.stream_len(run, name));
         let (event, _) = event::seal(&head, self.now, place, body, &mut self.event_scratch);
         let mut payload = std::mem::take(&mut self.payload);
         let mut effects = EffectWriter::if_logged(&mut payload, run, self.log.wal().is_some());

@@ -15,7 +15,7 @@ const HAS_STREAM: u8 = 1;
 const HAS_TIME: u8 = 2;
 /// Stands where a body's flags would, and has a bit that flags never have.
 const PLACE_FOLLOWS: u8 = 0x80;
-const HASH_BYTES: usize = 32;
+pub(super) const HASH_BYTES: usize = 32;
 /// The sequence number and the time.
 const LINK_BYTES: usize = 16;
 /// Up to here what is hashed is put together first.

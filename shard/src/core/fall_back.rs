@@ -46,9 +46,16 @@ impl ShardCore {
             state.adopted = before.adopted;
             if before.fork.is_some() {
                 known = Some(before.chain);
-                state.streams = before.streams;
                 state.fork = before.fork;
+                state.shared_events = before.shared_events;
             }
+        } else if let Some(place) = self.dropped_forks.iter().position(|dropped| dropped.run == run)
+            && let Some(dropped) = self.dropped_forks.remove(place)
+        {
+            // The drop is what nobody knows of.
+            known = Some(dropped.chain);
+            state.fork = Some(dropped.fork);
+            state.shared_events = dropped.shared_events;
         }
         self.runs.insert(run, state);
         for (tag, user, value) in &rows {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use in_mem_model::{KeyBytes, RunId, Tag, Version, VersionedValue};
 use smallvec::SmallVec;
@@ -19,6 +19,7 @@ use super::event::{self, ChainHead, event_key};
 use super::query::{PAGE_KEYS, PAGE_LIMIT, value_of};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
+use super::streams::Streams;
 use crate::index::{Direction, NodeView, PageEnd, PageLimit, Retention, ScanRange};
 
 /// The most forks of forks, in levels.
@@ -55,10 +56,29 @@ pub fn is_shared(tag: Tag, user: &[u8]) -> bool {
 pub(crate) struct Fork {
     pub(crate) parent: RunId,
     pub(crate) version: Version,
-    retention: Retention,
+    pub(super) retention: Retention,
+    /// The end of the parent's chain of events at the version.
+    pub(super) head: ChainHead,
+    /// What the parent appended to named streams. Set when the fork is made, or when what a checkpoint tells is all there.
+    pub(super) streams: OnceLock<Arc<Streams>>,
     /// The parent's own, where it is a fork itself.
     pub(crate) above: Option<Arc<Fork>>,
-    depth: usize,
+    /// How many events the parent sees of what is above it.
+    pub(super) above_events: u64,
+    pub(super) depth: usize,
+}
+
+/// A fork that was dropped. What it shared is held until nobody can see the fork any more: its drop is published, and no checkpoint of
+/// a moment before it is under way.
+#[derive(Debug)]
+pub(crate) struct DroppedFork {
+    /// Of the commit that dropped it.
+    pub(super) at: Version,
+    pub(super) run: RunId,
+    pub(super) first_version: Version,
+    pub(super) chain: ChainHead,
+    pub(super) shared_events: u64,
+    pub(super) fork: Arc<Fork>,
 }
 
 /// Which runs may be forks: one bit for many runs, never taken back. A reader that finds nothing in a run whose bit is set
@@ -80,7 +100,7 @@ impl ForkMarks {
         ((mixed >> 6) as usize, 1 << (mixed & 63))
     }
 
-    fn set(&self, run: RunId) {
+    pub(super) fn set(&self, run: RunId) {
         let (word, bit) = Self::place(run);
         // Release pairs with the Acquire in `may_be_fork`: who learned of the run sees its mark, which is set before the
         // run is published.
@@ -118,18 +138,35 @@ impl ShardCore {
         if in_mem_wal::planted::is_planted("shard_fork_holds_nothing") {
             self.index.release(&retention);
         }
-        let (mut above, mut depth) = (None, 1);
+        let (mut above, mut above_events, mut depth) = (None, 0, 1);
+        let streams = OnceLock::new();
         if let Some(parent) = self.runs.get(&point.run) {
             state.chain = parent.chain;
-            state.streams.clone_from(&parent.streams);
+            if let Some(of_parent) = &parent.streams {
+                let _ = streams.set(of_parent.clone());
+            }
             above.clone_from(&parent.fork);
+            above_events = parent.shared_events;
             depth += above.as_ref().map_or(0, |fork: &Arc<Fork>| fork.depth);
         }
-        state.fork = Some(Arc::new(Fork { parent: point.run, version, retention, above, depth }));
+        let head = state.chain;
+        state.shared_events = head.len;
+        let parent = point.run;
+        let fork = Fork { parent, version, retention, head, streams, above, above_events, depth };
+        state.fork = Some(Arc::new(fork));
         self.fork_marks.set(run);
     }
 
-    /// Lets go of what a deleted fork shared, unless its own forks share it still.
+    /// Lets go of what dropped forks shared that nobody can see any more.
+    pub(super) fn release_dropped_forks(&mut self) {
+        let seen = self.last_versions.moment().map_or(self.published, |at| at.min(self.published));
+        while self.dropped_forks.front().is_some_and(|dropped| dropped.at <= seen) {
+            let dropped = self.dropped_forks.pop_front();
+            self.unlink_fork(dropped.map(|dropped| dropped.fork));
+        }
+    }
+
+    /// Lets go of what a fork shared, unless others share it still.
     pub(super) fn unlink_fork(&mut self, fork: Option<Arc<Fork>>) {
         let mut link = fork;
         while let Some(fork) = link.and_then(Arc::into_inner) {
@@ -172,11 +209,6 @@ impl ShardCore {
     pub(super) fn note_hidden(&mut self, run: RunId, user: &[u8]) {
         let Some((Tag::Event, key)) = hidden_of(user) else { return };
         let Some(sequence) = event::event_sequence(key) else { return };
-        let stream = self
-            .shared(run, Tag::Event, key, self.version)
-            .and_then(|node| event::split_stored(node.value?))
-            .and_then(|(_, rest)| event::stored_stream(rest))
-            .map(|(name, place)| (Arc::<str>::from(name), place));
         let before = sequence
             .checked_sub(1)
             .and_then(|last| self.shared(run, Tag::Event, &event_key(last), self.version))
@@ -186,11 +218,7 @@ impl ShardCore {
         if sequence < state.chain.len {
             state.chain = ChainHead { len: sequence, hash: before };
         }
-        if let (Some((name, place)), Some(streams)) = (stream, &mut state.streams)
-            && let Some(reached) = streams.get_mut(&name)
-        {
-            reached.truncate(usize::try_from(place).unwrap_or(usize::MAX));
-        }
+        state.shared_events = state.shared_events.min(sequence);
     }
 
     /// The bounds of what hides keys of a range.
@@ -318,70 +346,5 @@ impl ShardCore {
         };
         let forks = self.runs.iter().filter(|(_, state)| state.fork.as_ref().is_some_and(reads));
         forks.map(|(run, _)| *run).collect()
-    }
-
-    /// The runs that share something, in order, behind `after`.
-    pub fn forks_after(&self, after: Option<RunId>, limit: usize) -> Vec<RunId> {
-        let mut forks: Vec<RunId> = self
-            .runs
-            .iter()
-            .filter(|(run, state)| state.fork.is_some() && after.is_none_or(|after| **run > after))
-            .map(|(run, _)| *run)
-            .collect();
-        forks.sort_unstable();
-        forks.truncate(limit);
-        forks
-    }
-
-    /// A page of what a fork has of its parents' at a version: what a checkpoint writes down as the fork's own, since it cannot
-    /// say what is shared.
-    pub fn shared_page(&mut self, run: RunId, tag: Tag, after: Option<&KeyBytes>, at: Version) -> Page {
-        // A fork that was made since had nothing then: what it shares is newer than the checkpoint, and the log makes it again.
-        if self.runs.get(&run).is_none_or(|state| state.meta.first_version > at) {
-            return Page { entries: Vec::new(), next: None };
-        }
-        let lower = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
-        let limit = PAGE_LIMIT;
-        let request =
-            ScanRequest { run, tag, lower, upper: Bound::Unbounded, reverse: false, at: Some(at), limit };
-        let mut page = self.scan_fork(&request, at);
-        page.entries.retain(|(key, _)| {
-            let own = self.index.get_at(&self.hashed(run, tag, key), at);
-            own.is_none_or(|node| node.value.is_none())
-        });
-        page
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use in_mem_model::Value;
-
-    use super::*;
-    use crate::core::Log;
-    use crate::core::command::{CommitRequest, Write};
-    use crate::core::error::Condition;
-    use crate::core::run_meta::ForkPoint;
-    use crate::index::{IndexConfig, IndexWriter};
-
-    #[test]
-    fn a_fork_made_after_a_checkpoints_moment_is_not_in_the_checkpoint() {
-        let mut core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::None);
-        let (parent, fork) = (RunId::from_bytes([0; 16]), RunId::from_bytes([1; 16]).with_routing(0));
-        let create = |core: &mut ShardCore, run, from: Option<RunId>| {
-            let mut meta = RunMeta::new(run, "r");
-            meta.forked_from = from.map(|run| ForkPoint { run, version: Version(u64::MAX) });
-            let mut request = CommitRequest::new(run);
-            request.writes.push((run, Write::CreateRun(Box::new(meta))));
-            core.commit(request).unwrap();
-        };
-        create(&mut core, parent, None);
-        let moment = core.begin_checkpoint().unwrap();
-        core.put(parent, Tag::Kv, b"k", Value::Null, None, Condition::Any).unwrap();
-        create(&mut core, fork, Some(parent));
-        assert_eq!(core.forks_after(None, 9), [fork]);
-        assert!(core.shared_page(fork, Tag::Kv, None, moment.version).entries.is_empty());
-        let now = core.version();
-        assert_eq!(core.shared_page(fork, Tag::Kv, None, now).entries.len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use super::ShardCore;
 use super::command::Committed;
 use super::event::{self, ChainHead};
-use super::fork::hidden_key;
+use super::fork::{DroppedFork, hidden_key};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
 use crate::index::{Direction, HashedKey, Installed, KeyRef, PageLimit, ScanRange};
@@ -74,7 +74,10 @@ impl ShardCore {
             usage.entries += 1;
             usage.bytes += user.len() as u64 + u64::from(bytes.get());
         }
-        if let Some(bytes) = replaced {
+        // What forks retain of a key is loaded before what it is now, and counts for nothing.
+        if let Some(bytes) = replaced
+            && !self.loading
+        {
             usage.entries = usage.entries.saturating_sub(1);
             usage.bytes = usage.bytes.saturating_sub(user.len() as u64 + u64::from(bytes.get()));
         }
@@ -138,8 +141,8 @@ impl ShardCore {
         if sequence >= state.chain.len {
             state.chain = ChainHead { len: sequence + 1, hash };
         }
-        if let Some((stream, place)) = event::stored_stream(rest) {
-            state.note_stream(stream, place, sequence);
+        if let Some((stream, _)) = event::stored_stream(rest) {
+            state.streams.get_or_insert_default().note(stream, sequence);
         }
     }
 
@@ -158,7 +161,16 @@ impl ShardCore {
         if let Some(state) = self.runs.remove(&run) {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
-            self.unlink_fork(state.fork);
+            if let Some(fork) = state.fork {
+                self.dropped_forks.push_back(DroppedFork {
+                    at: version,
+                    run,
+                    first_version: state.meta.first_version,
+                    chain: state.chain,
+                    shared_events: state.shared_events,
+                    fork,
+                });
+            }
         }
         self.watchers.forget_run(run);
     }
@@ -178,6 +190,9 @@ impl ShardCore {
         if version > self.published {
             self.published = version;
             self.last_versions.published(version);
+            if !self.dropped_forks.is_empty() {
+                self.release_dropped_forks();
+            }
             self.index.publish(version);
             self.index.maintain();
             if !self.watchers.is_empty() {

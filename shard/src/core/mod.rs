@@ -12,6 +12,7 @@ pub mod event;
 mod expiry;
 mod fall_back;
 pub mod fork;
+mod fork_links;
 pub mod import;
 mod install;
 mod log;
@@ -25,9 +26,11 @@ mod run_state;
 pub mod span;
 pub mod span_index;
 mod stage;
+mod streams;
 pub mod transaction;
 pub mod watch;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -38,6 +41,7 @@ use rustc_hash::FxBuildHasher;
 use crate::index::IndexWriter;
 
 pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
+pub use fork_links::{ForkItem, ForkLink, ForksPage, RetainedCursor, RetainedEntry, RetainedPage};
 pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
 pub use query::PAGE_LIMIT;
 pub use recent::{RECENT_BYTES_PER_SHARD, RECENT_CHANGES_PER_SHARD, RECENT_VERSIONS_UNWATCHED};
@@ -48,7 +52,8 @@ pub use run_query::compare_runs;
 use checkpoint::LastVersions;
 use command::{Command, CoreStats, Reply};
 use expiry::Expiry;
-use fork::ForkMarks;
+use fork::{DroppedFork, ForkMarks};
+use fork_links::LoadingForks;
 use run_index::RunIndex;
 use run_state::RunState;
 use stage::StagedWrite;
@@ -63,6 +68,10 @@ pub struct ShardCore {
     run_index: RunIndex,
     expiry: Expiry,
     fork_marks: Arc<ForkMarks>,
+    /// In the order of their drops.
+    dropped_forks: VecDeque<DroppedFork>,
+    /// What a checkpoint that is being loaded tells of forks.
+    loading_forks: Option<Box<LoadingForks>>,
     /// Whether a checkpoint's entries are being loaded.
     loading: bool,
     last_versions: LastVersions,
@@ -99,6 +108,8 @@ impl ShardCore {
             run_index: RunIndex::default(),
             expiry: Expiry::default(),
             fork_marks: Arc::default(),
+            dropped_forks: VecDeque::new(),
+            loading_forks: None,
             loading: false,
             last_versions: LastVersions::default(),
             watchers: Watchers::default(),

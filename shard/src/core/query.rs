@@ -107,15 +107,7 @@ impl ShardCore {
 
     /// The numbers of a stream's events from a place on, at most `STREAM_PAGE`, and how many it has.
     pub fn stream(&self, request: &StreamRequest) -> (Vec<u64>, u64) {
-        let numbers = self
-            .runs
-            .get(&request.run)
-            .and_then(|state| state.streams.as_ref())
-            .and_then(|streams| streams.get(&request.stream));
-        let Some(numbers) = numbers else { return (Vec::new(), 0) };
-        let from = usize::try_from(request.from).unwrap_or(usize::MAX).min(numbers.len());
-        let page = numbers[from..].iter().take(request.limit.min(STREAM_PAGE)).copied().collect();
-        (page, numbers.len() as u64)
+        self.stream_numbers(request.run, &request.stream, request.from, request.limit.min(STREAM_PAGE))
     }
 
     fn read_node(&self, node: &NodeView<'_>) -> Option<VersionedValue> {

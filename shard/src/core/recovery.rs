@@ -5,6 +5,7 @@ use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
 
 use super::ShardCore;
 use super::effect::{Effect, EffectReader};
+use super::fork_links::{FORK_ITEM, ForkItem, RETAINED, RetainedEntry};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
 
@@ -120,6 +121,10 @@ pub enum CheckpointItem<'a> {
     Entry(CheckpointEntry<'a>),
     /// What is said of a run.
     Run(RunMark),
+    /// What a fork goes on from.
+    Fork(ForkItem),
+    /// A version that forks retain.
+    Retained(RetainedEntry),
 }
 
 impl<'a> CheckpointItem<'a> {
@@ -128,8 +133,11 @@ impl<'a> CheckpointItem<'a> {
     /// # Errors
     /// [`DecodeError`] where the bytes are not one.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        if bytes.get(16) != Some(&RUN_MARK) {
-            return CheckpointEntry::decode(bytes).map(Self::Entry);
+        match bytes.get(16) {
+            Some(&RUN_MARK) => {}
+            Some(&FORK_ITEM) => return ForkItem::decode(bytes).map(Self::Fork),
+            Some(head) if head & RETAINED != 0 => return RetainedEntry::decode(bytes).map(Self::Retained),
+            _ => return CheckpointEntry::decode(bytes).map(Self::Entry),
         }
         let mut cursor = Cursor::new(bytes);
         let run = RunId::from_bytes(cursor.array::<16>()?);
@@ -144,6 +152,18 @@ impl<'a> CheckpointItem<'a> {
         match self {
             Self::Entry(entry) => entry.run,
             Self::Run(mark) => mark.run,
+            Self::Fork(fork) => fork.run,
+            Self::Retained(entry) => entry.run,
+        }
+    }
+
+    /// The newest version that it speaks of.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Entry(entry) => entry.version,
+            Self::Run(mark) => mark.last_version,
+            Self::Fork(fork) => fork.links.iter().map(|link| link.version).max().unwrap_or_default(),
+            Self::Retained(entry) => entry.version,
         }
     }
 }
@@ -160,7 +180,8 @@ impl ShardCore {
         self.publish(self.version);
     }
 
-    /// Loads one item of a checkpoint. Entries may come in any order; what is said of runs comes behind them.
+    /// Loads one item of a checkpoint. What is said of forks comes first, then what they retain, of each key the oldest first;
+    /// then entries, in any order, and what is said of runs behind them.
     ///
     /// # Errors
     /// [`LoadError`] where the bytes are not an item.
@@ -169,8 +190,8 @@ impl ShardCore {
         Ok(())
     }
 
-    /// Loads one item that was read already.
-    pub fn load_item(&mut self, item: CheckpointItem<'_>) {
+    /// Loads one item that was read already; says whether it tells something new.
+    pub fn load_item(&mut self, item: CheckpointItem<'_>) -> bool {
         match item {
             CheckpointItem::Entry(entry) => self.load_entry(entry),
             CheckpointItem::Run(mark) => {
@@ -178,7 +199,10 @@ impl ShardCore {
                     state.last_version = state.last_version.max(mark.last_version);
                 }
             }
+            CheckpointItem::Fork(fork) => return self.load_fork(&fork),
+            CheckpointItem::Retained(entry) => return self.load_retained(entry),
         }
+        true
     }
 
     /// Loads one item, unless its key holds something newer already; says whether it did. For salvage, where items and
@@ -189,8 +213,7 @@ impl ShardCore {
         {
             return false;
         }
-        self.load_item(item);
-        true
+        self.load_item(item)
     }
 
     /// Loads one entry that was read already.
@@ -199,6 +222,7 @@ impl ShardCore {
         self.now = timestamp;
         // An entry may come before its run's own: then the run's state waits, under no name, for the meta to arrive.
         self.runs.entry(run).or_insert_with(|| RunState::new(RunMeta::new(run, "")));
+        self.note_loaded(run, tag, key, version);
         self.loading = true;
         self.install(run, tag, key, version, Some(value), expires_at);
         self.loading = false;
@@ -208,6 +232,10 @@ impl ShardCore {
     pub fn loaded(&mut self, version: Version, now: Timestamp) {
         self.version = self.version.max(version);
         self.now = now;
+        for streams in self.runs.values().filter_map(|state| state.streams.as_ref()) {
+            streams.sort();
+        }
+        self.link_loaded_forks();
         self.publish(self.version);
     }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use in_mem_model::{Tag, Version};
-use rustc_hash::FxBuildHasher;
 
 use super::apart::ChangesSinceForks;
 use super::command::Usage;
@@ -12,9 +10,7 @@ use super::event::ChainHead;
 use super::fork::Fork;
 use super::run_meta::RunMeta;
 use super::span_index::SpanIndex;
-
-/// The numbers of the events of each named stream of a run, in the stream's order.
-pub(crate) type Streams = HashMap<Arc<str>, Vec<u64>, FxBuildHasher>;
+use super::streams::Streams;
 
 /// What a shard keeps at hand of a run.
 #[derive(Debug)]
@@ -23,13 +19,15 @@ pub(crate) struct RunState {
     /// Per primitive, in the order of the tags.
     pub(crate) usage: [Usage; 5],
     pub(crate) chain: ChainHead,
-    /// Boxed: most runs have none.
-    pub(crate) streams: Option<Box<Streams>>,
+    /// Of what it appended itself. Most runs have none.
+    pub(crate) streams: Option<Arc<Streams>>,
     /// Built by the first query over the run's spans.
     pub(crate) spans: Option<Box<SpanIndex>>,
     pub(crate) last_version: Version,
     /// What it shares with another run, where it is a fork.
     pub(crate) fork: Option<Arc<Fork>>,
+    /// How many of its parent's events it sees, where it is a fork: all that there were, but for those it hides.
+    pub(crate) shared_events: u64,
     /// What it changed since it was forked; runs without forks note nothing.
     pub(crate) changes: Option<Box<ChangesSinceForks>>,
     /// Whether this process began the run or took it over.
@@ -46,6 +44,7 @@ impl RunState {
             spans: None,
             last_version: Version(0),
             fork: None,
+            shared_events: 0,
             changes: None,
             adopted: false,
         }
@@ -57,25 +56,6 @@ impl RunState {
 
     pub(crate) fn usage(&self, tag: Tag) -> Usage {
         self.usage[tag as usize - 1]
-    }
-
-    pub(crate) fn stream_len(&self, stream: &str) -> u64 {
-        self.streams.as_ref().and_then(|s| s.get(stream)).map_or(0, |s| s.len() as u64)
-    }
-
-    /// An event is at this place of the stream. Entries of a checkpoint come in any order.
-    pub(crate) fn note_stream(&mut self, stream: &str, place: u64, sequence: u64) {
-        let streams = self.streams.get_or_insert_default();
-        // A place is never past the event's own number; what says so is damaged, and must not cost memory.
-        let Some(place) = usize::try_from(place).ok().filter(|_| place <= sequence) else { return };
-        let numbers = match streams.get_mut(stream) {
-            Some(numbers) => numbers,
-            None => streams.entry(Arc::from(stream)).or_default(),
-        };
-        if numbers.len() <= place {
-            numbers.resize(place + 1, u64::MAX);
-        }
-        numbers[place] = sequence;
     }
 
     /// Whether a process that is gone left the run at work.

@@ -185,14 +185,13 @@ impl ShardCore {
         staging: &mut Staging,
     ) -> Result<u64, WriteError> {
         let stream = event::body_stream(body).map_err(|_| WriteError::MalformedEvent { run })?;
-        let stored = self.runs.get(&run);
         let staged = self.staged_run(run, staging);
         let place = stream.map(|name| {
             if let Some((_, reached)) = staged.streams.iter_mut().find(|(n, _)| &**n == name) {
                 *reached += 1;
                 return *reached - 1;
             }
-            let place = stored.map_or(0, |state| state.stream_len(name));
+            let place = self.stream_len(run, name);
             staged.streams.push((Arc::from(name), place + 1));
             place
         });

@@ -13,6 +13,7 @@
 //! A deleted key goes when its deletion is all that is left of it and everybody can see the deletion.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 
 use super::arena::Arena;
 use super::epoch::{Epoch, Scan};
@@ -59,7 +60,7 @@ pub(super) struct Reclaim {
     tombstones: VecDeque<Tombstone>,
     limbo: VecDeque<(u64, Garbage)>,
     /// Versions of runs that something outside still needs, with how often.
-    retained: HashMap<RunId, BTreeMap<u64, usize>, rustc_hash::FxBuildHasher>,
+    retained: BTreeMap<(RunId, u64), usize>,
     versions: Vec<u64>,
     /// Keys that the caller is to unlink.
     pub(super) unlink: Vec<*mut Entry>,
@@ -96,7 +97,7 @@ impl Reclaim {
             recheck: Vec::new(),
             tombstones: VecDeque::new(),
             limbo: VecDeque::new(),
-            retained: HashMap::default(),
+            retained: BTreeMap::new(),
             versions: Vec::new(),
             unlink: Vec::new(),
             held_bytes: 0,
@@ -143,19 +144,15 @@ impl Reclaim {
 
     /// Keeps what is visible at `version` in the run.
     pub(super) fn retain(&mut self, run: RunId, version: u64) {
-        *self.retained.entry(run).or_default().entry(version).or_insert(0) += 1;
+        *self.retained.entry((run, version)).or_insert(0) += 1;
     }
 
     /// Undoes one [`Reclaim::retain`]; whether there was one.
     pub(super) fn release(&mut self, run: RunId, version: u64) -> bool {
-        let Some(versions) = self.retained.get_mut(&run) else { return false };
-        let Some(count) = versions.get_mut(&version) else { return false };
+        let Some(count) = self.retained.get_mut(&(run, version)) else { return false };
         *count -= 1;
         if *count == 0 {
-            versions.remove(&version);
-            if versions.is_empty() {
-                self.retained.remove(&run);
-            }
+            self.retained.remove(&(run, version));
             self.recheck.extend(self.held_by_run.remove(&(run, version)));
         }
         true
@@ -163,7 +160,18 @@ impl Reclaim {
 
     /// The oldest version retained of a run.
     pub(super) fn oldest_retained(&self, run: RunId) -> Option<u64> {
-        self.retained.get(&run)?.first_key_value().map(|(version, _)| *version)
+        self.retained_of(run).next()
+    }
+
+    /// The versions retained of a run, oldest first.
+    pub(super) fn retained_of(&self, run: RunId) -> impl DoubleEndedIterator<Item = u64> {
+        self.retained.range((run, 0)..=(run, u64::MAX)).map(|((_, version), _)| *version)
+    }
+
+    /// The first run behind `after` of which something is retained.
+    pub(super) fn retained_after(&self, after: Option<RunId>) -> Option<RunId> {
+        let lower = after.map_or(Bound::Unbounded, |run| Bound::Excluded((run, u64::MAX)));
+        self.retained.range((lower, Bound::Unbounded)).next().map(|((run, _), _)| *run)
     }
 
     /// Up to which version deletions may have been taken out.
@@ -340,9 +348,7 @@ impl Reclaim {
 
     /// Who can see a version installed at `since` and superseded at `until`.
     fn holder(&self, since: u64, until: u64, run: RunId) -> Holder {
-        if let Some(versions) = self.retained.get(&run)
-            && let Some((&version, _)) = versions.range(since..until).next_back()
-        {
+        if let Some((&(_, version), _)) = self.retained.range((run, since)..(run, until)).next_back() {
             return Holder::Run(run, version);
         }
         let below = self.versions.partition_point(|&version| version < until);

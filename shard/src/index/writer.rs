@@ -443,6 +443,62 @@ impl IndexWriter {
         self.reclaim.oldest_retained(run).map(Version)
     }
 
+    /// The first run behind `after` of which a version is retained.
+    #[must_use]
+    pub fn retained_after(&self, after: Option<RunId>) -> Option<RunId> {
+        self.reclaim.retained_after(after)
+    }
+
+    /// Shows one page of what is retained of a run that is not visible at `at`, a version that is published or pinned: for
+    /// each key, oldest first, the versions that are visible at a retained version before, and last the deletion that is visible
+    /// at `at`, if it is one. So a key whose versions are installed in that order, and then what is visible at `at`, reads the same
+    /// at all of these versions.
+    pub fn scan_retained(
+        &mut self,
+        range: &ScanRange<'_>,
+        at: Version,
+        keys: usize,
+        mut visit: impl FnMut(KeyRef<'_>, NodeView<'_>),
+    ) -> PageEnd<'_> {
+        let retained: Vec<u64> =
+            self.reclaim.retained_of(range.run).filter(|version| *version < at.0).collect();
+        let (mut looked_at, mut end) = (0, PageEnd::Done);
+        let mut found: Vec<NodeView<'_>> = Vec::new();
+        let step = |entry: *mut Entry| {
+            // SAFETY: entries in the order are linked, and nothing is freed while `self` is borrowed.
+            let key = unsafe { Entry::key(entry) };
+            found.clear();
+            // SAFETY: as above.
+            let head = unsafe { Entry::head(entry) };
+            // SAFETY: as above.
+            let now = unsafe { visible(head, at) };
+            for version in retained.iter().rev() {
+                // SAFETY: as above.
+                let Some(node) = (unsafe { visible(head, Version(*version)) }) else { break };
+                if found.last().or(now.as_ref()).is_none_or(|newer| newer.version > node.version) {
+                    found.push(node);
+                }
+            }
+            // A deletion with nothing before it is as good as no key.
+            while found.last().is_some_and(|node| node.value.is_none()) {
+                found.pop();
+            }
+            if !found.is_empty() {
+                found.iter().rev().for_each(|node| visit(key, *node));
+                now.filter(|node| node.value.is_none()).into_iter().for_each(|node| visit(key, node));
+            }
+            looked_at += 1;
+            if looked_at >= keys {
+                end = PageEnd::After(key);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        // SAFETY: this is the writer.
+        unsafe { self.order.visit(&range.as_range(), false, step) };
+        end
+    }
+
     /// Shows one page of what is visible at `at` in a range, in order.
     ///
     /// `at` is a version that is published, pinned, or retained for the run; whether a pin still holds is to be checked
