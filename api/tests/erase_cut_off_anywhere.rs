@@ -8,6 +8,7 @@ use in_mem::{
     RunStatus, Timestamp,
 };
 use in_mem_wal::SimDisk;
+use in_mem_wal::storage::sim::{FaultKind, OpKind};
 
 const MARKER: &str = "marker-value-3f9c";
 const MARKED: RunId = RunId::from_bytes([1; 16]);
@@ -86,6 +87,17 @@ fn ended(settings: Settings, db: &Database) {
     }
     marked.end(RunStatus::Completed).expect("ends");
     db.sync().expect("syncs");
+}
+
+/// The operations before a prune, and those of the prune.
+fn prune_of(settings: Settings, base: &SimDisk, then: impl Fn(&Database)) -> std::ops::Range<u64> {
+    let sound = base.kill();
+    let db = settings.open(&sound).expect("opens");
+    ended(settings, &db);
+    then(&db);
+    let first = sound.ops();
+    settings.prune(&db).expect("prunes");
+    first..sound.ops()
 }
 
 /// What a run is, and what it was.
@@ -214,4 +226,75 @@ fn of_whole_runs() {
 #[test]
 fn of_history_only() {
     cut_off_everywhere(true);
+}
+
+/// Simulator seed 151: the note of what is to be erased was on the disk before the commits that came before it. A power cut took
+/// these, and the next opening found the note and dropped the run: the drop was there, and not what was committed before it.
+#[test]
+fn no_commit_before_an_erase_is_lost_where_the_erase_is_kept() {
+    let settings = Settings { durability: Durability::buffered(), keep_history: true, history_only: false };
+    let (base, child) = made(settings);
+    // On the same shard, acknowledged before the prune, and not synced.
+    let last = |db: &Database| {
+        db.run(child).expect("there").kv().put("last", MARKED.to_string()).expect("puts");
+    };
+    let prune = prune_of(settings, &base, last);
+    let (mut erased, mut lost) = (0, 0);
+    for at in prune.start + 1..=prune.end {
+        let disk = base.kill();
+        let db = settings.open(&disk).expect("opens");
+        ended(settings, &db);
+        last(&db);
+        disk.crash_before(at);
+        let _ = settings.prune(&db);
+        for seed in 0..6 {
+            let db = settings.open(&disk.crash(seed)).expect("opens");
+            let is_erased = matches!(db.run(MARKED), Err(Error::UnknownRun { .. }));
+            let kept = db.run(child).expect("there").kv().exists("last").expect("reads");
+            assert!(
+                kept || !is_erased,
+                "cut at {} ({seed}): erased, and lost what was before",
+                at - prune.start
+            );
+            erased += u32::from(is_erased);
+            lost += u32::from(!kept);
+        }
+    }
+    assert!(erased > 0 && lost > 0, "both happen: {erased} erased, {lost} lost");
+}
+
+/// Found by `sim --faults`: the note was named, the sync of its directory failed, the prune was refused, and the next opening
+/// found the note and erased what nobody knew to be going.
+#[test]
+fn an_erase_that_is_refused_is_not_carried_out_by_a_later_opening() {
+    for (durability, keep_history) in [(Durability::Strict, true), (Durability::buffered(), false)] {
+        let settings = Settings { durability, keep_history, history_only: false };
+        let (base, _) = made(settings);
+        let prune = prune_of(settings, &base, |_| {});
+        let (mut refused, mut syncs_of_directories) = (0, 0);
+        for at in prune.start + 1..=prune.end {
+            let disk = base.kill();
+            let db = settings.open(&disk).expect("opens");
+            ended(settings, &db);
+            disk.record_ops();
+            disk.fail(at, FaultKind::Eio, None, false);
+            let pruned = settings.prune(&db);
+            let failed = disk.recorded_ops().into_iter().find(|op| op.number == at).expect("was reached");
+            // It was not refused where nobody knows, nor where it went so far that it is finished later.
+            if !matches!(&pruned, Err(error) if !matches!(error, Error::OutcomeUnknown { .. }))
+                || db.run(MARKED).is_err()
+            {
+                continue;
+            }
+            refused += 1;
+            syncs_of_directories += u32::from(failed.kind == OpKind::SyncDir);
+            let image = disk.kill();
+            disk.crash_before(disk.ops());
+            drop(db);
+            let db = settings.open(&image).expect("opens");
+            let notes = db.stats().expect("counts").notes;
+            assert!(db.run(MARKED).is_ok(), "{failed:?} failed: {pruned:?}; then {notes:?}");
+        }
+        assert!(refused > 3 && syncs_of_directories > 0, "{refused}, {syncs_of_directories}");
+    }
 }

@@ -289,3 +289,56 @@ fn forks_of_forks_end_at_their_limit() {
     let refused = db.fork(RunId::from_bytes([9; 16]), Point::Now, ForkOptions::default());
     assert!(matches!(refused, Err(Error::UnknownRun { .. })));
 }
+
+/// Found by the simulator. A fork of the past begins by taking back the events that its parent has since appended; a fork of that
+/// fork, at one of its own events, took this for the event, and got the run as it was before it.
+#[test]
+fn a_fork_at_an_event_of_a_fork_has_that_event() {
+    let (_dir, db, forked) = fork_of_a_past();
+    let own = forked.events().append("n", 30).expect("appends");
+    assert_eq!(own, 3, "in the place of its parent's");
+    forked.kv().put("k", "the fork's").expect("puts");
+    forked.events().append("n", 40).expect("appends");
+    forked.kv().put("k", "later").expect("puts");
+    let again = fork_at(&db, &forked, Point::Event(own));
+    let expected = Model { events: vec![0, 1, 2, 30], kv: kv("2"), ..Model::default() };
+    assert_eq!(read(&again), expected);
+    assert_eq!(replayed(&again, Point::Now), expected);
+    assert_eq!(replayed(&forked, Point::Event(own)), expected);
+}
+
+/// Found by the simulator. What changed since an event from before the fork is what the fork changed, and what its parent did in
+/// between: not the fork's own changes alone.
+#[test]
+fn a_fork_at_an_event_from_before_its_parents_fork_takes_back_what_came_between() {
+    let (_dir, db, forked) = fork_of_a_past();
+    forked.kv().put("own", 1).expect("puts");
+    let again = fork_at(&db, &forked, Point::Event(1));
+    let expected = Model { events: vec![0, 1], kv: kv("1"), ..Model::default() };
+    assert_eq!(read(&again), expected);
+    assert_eq!(replayed(&again, Point::Now), expected);
+    assert_eq!(replayed(&forked, Point::Event(1)), expected);
+}
+
+fn kv(value: &str) -> BTreeMap<String, Value> {
+    BTreeMap::from([("k".to_owned(), Value::from(value))])
+}
+
+/// A fork, at its event 2, of a run with five events; the key "k" was written before each with its number.
+fn fork_of_a_past() -> (tempfile::TempDir, Database, Run) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    for n in 0..5 {
+        parent.kv().put("k", n.to_string()).expect("puts");
+        parent.events().append("n", n).expect("appends");
+    }
+    let forked = db.fork(parent.id(), Point::Event(2), ForkOptions::default()).expect("forks");
+    (dir, db, forked)
+}
+
+fn fork_at(db: &Database, run: &Run, at: Point) -> Run {
+    let fork = db.fork(run.id(), at, ForkOptions::default()).expect("forks");
+    assert!(fork.verify().expect("verifies").is_same());
+    fork
+}

@@ -15,6 +15,8 @@ use crate::ledger::Ledger;
 use crate::model::Model;
 use crate::workload::{Did, Work};
 
+mod recycled;
+
 /// The log that is damaged.
 const LOG_BYTES: u64 = 64 << 10;
 /// Most actions that it takes to fill it.
@@ -113,13 +115,11 @@ fn vouched(path: &Path, sound: &[u8]) -> usize {
     if path.extension().is_none_or(|extension| extension != "wal") {
         return sound.len();
     }
-    let mut at = in_mem_wal::SEGMENT_HEADER_BYTES as usize;
     let (mut ends, mut synced) = (Vec::new(), 0);
-    while let Some(head) = sound.get(at..at + in_mem_wal::HEADER_BYTES).filter(|head| head[8] != 0) {
+    for (head, end) in records(sound) {
         let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        at += (in_mem_wal::HEADER_BYTES + number(4) as usize).next_multiple_of(8);
         let lsn = u64::from(number(16)) | u64::from(number(20)) << 32;
-        ends.push((lsn, at));
+        ends.push((lsn, end));
         let distance = number(28);
         if distance != u32::MAX {
             synced = synced.max(lsn.saturating_sub(u64::from(distance)));
@@ -128,6 +128,17 @@ fn vouched(path: &Path, sound: &[u8]) -> usize {
     // A segment whose records vouch for none of its own holds at least its header, which is synced before it has a name.
     let header = in_mem_wal::SEGMENT_HEADER_BYTES as usize;
     ends.iter().rfind(|(lsn, _)| *lsn <= synced).map_or(header, |(_, end)| *end)
+}
+
+/// The records of a sound segment: each one's header, and where it ends.
+fn records(segment: &[u8]) -> Vec<(&[u8], usize)> {
+    let (mut records, mut at) = (Vec::new(), in_mem_wal::SEGMENT_HEADER_BYTES as usize);
+    while let Some(head) = segment.get(at..at + in_mem_wal::HEADER_BYTES).filter(|head| head[8] != 0) {
+        let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        at += (in_mem_wal::HEADER_BYTES + len as usize).next_multiple_of(8);
+        records.push((head, at));
+    }
+    records
 }
 
 impl Sound {
@@ -256,17 +267,25 @@ pub fn run(stride: usize) -> Vec<Finding> {
             }
             Err(what) => tally.violations.push(what),
         }
-        for violation in tally.violations.iter().take(10) {
-            eprintln!("{violation}");
-        }
-        let (found, harmless) = (tally.found, tally.harmless);
-        findings.push(
-            Finding::shown(&format!("corrupt.{name}.damages"), tally.damages as f64, "damages").note(
-                format!("{found} found, {harmless} without effect, {:.0} s", start.elapsed().as_secs_f64()),
-            ),
-        );
-        findings.push(Finding::violations(&format!("corrupt.{name}.violations"), &tally.violations));
+        told(name, start, &tally, &mut findings);
     }
+    let start = Instant::now();
+    let tally = recycled::run().unwrap_or_else(|what| Tally { violations: vec![what], ..Tally::default() });
+    told("recycled", start, &tally, &mut findings);
     std::panic::set_hook(hook);
     findings
+}
+
+fn told(name: &str, start: Instant, tally: &Tally, findings: &mut Vec<Finding>) {
+    for violation in tally.violations.iter().take(10) {
+        eprintln!("{violation}");
+    }
+    let (found, harmless) = (tally.found, tally.harmless);
+    findings.push(
+        Finding::shown(&format!("corrupt.{name}.damages"), tally.damages as f64, "damages").note(format!(
+            "{found} found, {harmless} without effect, {:.0} s",
+            start.elapsed().as_secs_f64()
+        )),
+    );
+    findings.push(Finding::violations(&format!("corrupt.{name}.violations"), &tally.violations));
 }

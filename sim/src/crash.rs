@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use in_mem::{Clock, Database, Durability, ManualClock, Timestamp};
+use in_mem::{Clock, Database, Durability, ManualClock, Timestamp, Value};
 use in_mem_wal::SimDisk;
+use in_mem_wal::storage::sim::OpKind;
 
 use crate::finding::Finding;
 use crate::ledger::{Accident, Ledger};
-use crate::model::Model;
+use crate::model::{Change, Model};
 use crate::workload::{Did, Work};
 
 /// Where the database lies on the simulated disk.
@@ -24,6 +25,8 @@ const EPOCHS: usize = 3;
 const ACTIONS: usize = 120;
 /// Images looked at from one moment.
 const IMAGES_PER_CRASH: usize = 8;
+/// The power goes before one of so many syncs of directories, where it goes before one.
+const SYNCS_OF_DIRECTORIES: u64 = 12;
 /// Small, so that logs roll over and are let go often.
 const SEGMENT_BYTES: u64 = 8 << 10;
 /// Where the clock starts, in microseconds since 1970.
@@ -134,9 +137,13 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
     let mut unopened = Ledger::default();
     let mut backups = Vec::new();
     for epoch in 0..EPOCHS {
-        // Half of them among the first operations: recovery, and a log's first records.
-        let most = if rng.bool() { 60 } else { 600 };
-        disk.crash_before(disk.ops() + 1 + rng.u64(..most));
+        match rng.u8(..8) {
+            // Where names are not durable yet.
+            0 | 1 => disk.crash_before_nth(OpKind::SyncDir, rng.u64(1..=SYNCS_OF_DIRECTORIES)),
+            // Among the first operations: recovery, and a log's first records.
+            2..=4 => disk.crash_before(disk.ops() + 1 + rng.u64(..60)),
+            _ => disk.crash_before(disk.ops() + 1 + rng.u64(..600)),
+        }
         let shards = rng.usize(1..4);
         let ledger = work(&setup, &disk, shards, &live, strict, &mut backups, &mut rng, &mut outcome)
             .map(|ledger| ledger.unwrap_or(unopened))
@@ -262,14 +269,26 @@ fn check_image(
     model.compare(&db, setup.now()).map_err(|what| format!("recovered twice: {what}"))?;
     let run = db.begin_run_with_id(rng)?;
     db.run(run).and_then(|run| run.kv().put("goes on", 1)).map_err(|error| format!("goes on: {error}"))?;
+    let mut expected = model.clone();
+    expected.apply(&Change::Begin { run, name: "after".to_owned(), parent: None });
+    expected.apply(&Change::Put { run, key: b"goes on".to_vec(), value: Value::from(1), expires: None });
+    // Closed, or the power goes behind a sync, and takes what this and earlier openings only believed to be on the disk.
+    let last = if rng.bool() {
+        db.sync().map_err(|error| format!("syncs: {error}"))?;
+        let cut = again.crash(rng.u64(..));
+        again.crash_before(again.ops());
+        cut
+    } else {
+        again.clone()
+    };
     drop(db);
-    let db =
-        setup.open(&again, PATH, None).map_err(|error| format!("does not open a third time: {error}"))?;
-    let kept = db.run(run).and_then(|run| run.kv().get("goes on")).map_err(|error| error.to_string())?;
-    if kept.is_none() {
-        return Err("a commit after recovery was not kept".to_owned());
-    }
     outcome.saw(&again);
+    let db = setup.open(&last, PATH, None).map_err(|error| format!("does not open a third time: {error}"))?;
+    expected
+        .compare(&db, setup.now())
+        .map_err(|what| format!("a commit after recovery was not kept: {what}"))?;
+    drop(db);
+    outcome.saw(&last);
     Ok((model, accident))
 }
 

@@ -117,6 +117,54 @@ fn damage_in_the_segment_is_an_error_and_never_another_value() {
     }
 }
 
+/// Found by the simulator: a segment was sealed and its index made before any of it was synced; a power cut took the end of its
+/// records, and the index went on listing them, and none of those that came in their place.
+#[test]
+fn a_stale_index_does_not_outlive_the_tail_that_a_power_cut_took() {
+    const BEFORE: u64 = 30;
+    let mut indexed = 0;
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+        for n in 1..=BEFORE {
+            append(&mut log, n, 600).expect("appended");
+        }
+        let segments: Vec<_> = log.sealed_segments().cloned().collect();
+        for segment in &segments {
+            SegmentIndex::open_or_build(&disk, &segment.path).expect("built");
+        }
+        let image = disk.crash(seed);
+        let (mut log, report, got) = recover(&image, Mode::Buffered).expect("recovers");
+        let end = log.position().segment;
+        let ended_in = report.torn.map_or_else(|| dir().join(format!("{end:016x}.wal")), |torn| torn.file);
+        indexed += u32::from(segments.iter().any(|segment| segment.path == ended_in));
+        // Others, of other lengths, until the segment in which it goes on is sealed too.
+        let mut expected: Vec<_> = got.iter().map(|got| (got.version, got.payload.clone())).collect();
+        let mut n = got.len() as u64;
+        while log.position().segment == end {
+            n += 1;
+            append(&mut log, n, 450).expect("appended");
+            expected.push((n, payload(n, 450)));
+        }
+        log.sync().expect("synced");
+        let active = log.position().segment;
+        let mut reader = HistoryReader::new(Arc::new(image), vec![dir()]);
+        for run in 0..7 {
+            let got = history(&mut reader, run, active);
+            let of_run: Vec<_> = expected.iter().filter(|(n, _)| n % 7 == run).cloned().collect();
+            assert_eq!(got, of_run[..got.len()], "seed {seed}, run {run}");
+            // The last of all may be in the active segment.
+            assert!(
+                got.len() + 1 >= of_run.len(),
+                "seed {seed}, run {run}: {} of {}",
+                got.len(),
+                of_run.len()
+            );
+        }
+    }
+    assert!(indexed > 10, "of 60, {indexed} logs ended in a segment that had an index");
+}
+
 /// A disk on which something happens between two looks at a directory: after it was listed for the first time.
 #[derive(Debug)]
 struct Meanwhile {

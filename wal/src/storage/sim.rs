@@ -17,6 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{File, Mapped, OpenMode, Storage};
 
+mod inode;
+
+use inode::Inode;
+
 /// Unit in which unsynced bytes are kept or lost.
 pub const SECTOR_BYTES: u64 = 512;
 
@@ -106,103 +110,6 @@ struct Fault {
     sticky: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    /// Shared with the images of this disk until one of them writes.
-    data: Arc<Vec<u8>>,
-    /// Sectors written since the last sync, with what is on disk.
-    dirty: BTreeMap<u64, Vec<u8>>,
-    /// Sectors whose sync failed, with what is on disk.
-    lost: BTreeMap<u64, Vec<u8>>,
-    synced_len: u64,
-}
-
-impl Inode {
-    fn sector(&self, sector: u64) -> Vec<u8> {
-        let start = ((sector * SECTOR_BYTES) as usize).min(self.data.len());
-        let end = (start + SECTOR_BYTES as usize).min(self.data.len());
-        let mut bytes = self.data[start..end].to_vec();
-        bytes.resize(SECTOR_BYTES as usize, 0);
-        bytes
-    }
-
-    fn touch(&mut self, offset: u64, len: u64) {
-        if len == 0 {
-            return;
-        }
-        for sector in offset / SECTOR_BYTES..=(offset + len - 1) / SECTOR_BYTES {
-            if !self.dirty.contains_key(&sector) {
-                let on_disk = self.lost.remove(&sector).unwrap_or_else(|| self.sector(sector));
-                self.dirty.insert(sector, on_disk);
-            }
-        }
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) {
-        self.touch(offset, bytes.len() as u64);
-        let end = offset as usize + bytes.len();
-        let data = Arc::make_mut(&mut self.data);
-        if end > data.len() {
-            data.resize(end, 0);
-        }
-        data[offset as usize..end].copy_from_slice(bytes);
-    }
-
-    fn set_len(&mut self, len: u64) {
-        let now = self.data.len() as u64;
-        if len < now {
-            self.touch(len, now - len);
-        }
-        Arc::make_mut(&mut self.data).resize(len as usize, 0);
-    }
-
-    /// Only what was asked for: whoever names too short a range finds out.
-    fn sync(&mut self, offset: u64, bytes: u64) {
-        let sectors = offset / SECTOR_BYTES..offset.saturating_add(bytes).div_ceil(SECTOR_BYTES);
-        self.dirty.retain(|sector, _| !sectors.contains(sector));
-        self.synced_len = self.data.len() as u64;
-    }
-
-    fn fail_sync(&mut self, rng: &mut SimRng) {
-        for (sector, on_disk) in std::mem::take(&mut self.dirty) {
-            if rng.below(2) == 0 {
-                self.lost.insert(sector, on_disk);
-            }
-        }
-    }
-
-    /// What a power cut leaves.
-    fn crash(&self, rng: &mut SimRng) -> Inode {
-        let len = if rng.below(2) == 0 { self.synced_len } else { self.data.len() as u64 };
-        let mut data = self.data.to_vec();
-        data.resize(data.len().max(self.synced_len as usize).next_multiple_of(SECTOR_BYTES as usize), 0);
-        let mut put = |sector: u64, bytes: &[u8]| {
-            let start = (sector * SECTOR_BYTES) as usize;
-            if start + bytes.len() > data.len() {
-                data.resize(start + bytes.len(), 0);
-            }
-            data[start..start + bytes.len()].copy_from_slice(bytes);
-        };
-        for (&sector, on_disk) in &self.dirty {
-            match rng.below(3) {
-                0 => {}
-                1 => put(sector, on_disk),
-                _ => {
-                    let mut torn = self.sector(sector);
-                    let at = rng.below(SECTOR_BYTES) as usize;
-                    torn[at..].copy_from_slice(&on_disk[at..]);
-                    put(sector, &torn);
-                }
-            }
-        }
-        for (&sector, on_disk) in &self.lost {
-            put(sector, on_disk);
-        }
-        data.resize(len as usize, 0);
-        Inode { data: Arc::new(data), dirty: BTreeMap::new(), lost: BTreeMap::new(), synced_len: len }
-    }
-}
-
 #[derive(Clone, Debug)]
 enum NameOp {
     Insert(PathBuf, usize),
@@ -236,6 +143,8 @@ struct Disk {
     ops: u64,
     hash: u64,
     crash_before: Option<u64>,
+    /// The machine stops at the so-many-th operation of this kind from now.
+    crash_at: Option<(OpKind, u64)>,
     faults: Vec<Fault>,
     trace: Option<Vec<Op>>,
     capacity: Option<u64>,
@@ -256,6 +165,14 @@ impl Disk {
         bytes: u64,
     ) -> Result<Option<FaultKind>, io::Error> {
         self.ops += 1;
+        if let Some((of, left)) = &mut self.crash_at
+            && *of == kind
+        {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                (self.crash_before, self.crash_at) = (Some(self.ops), None);
+            }
+        }
         let mut hash = self.hash ^ self.ops;
         for word in [kind as u64, offset, bytes] {
             hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
@@ -352,7 +269,12 @@ impl SimDisk {
         self.lock().crash_before = Some(number);
     }
 
-    /// Whether the operation given to [`SimDisk::crash_before`] has been reached.
+    /// As [`SimDisk::crash_before`], for the `nth` operation of this kind from here on, counted from 1.
+    pub fn crash_before_nth(&self, kind: OpKind, nth: u64) {
+        self.lock().crash_at = Some((kind, nth));
+    }
+
+    /// Whether the operation given to [`SimDisk::crash_before`] or [`SimDisk::crash_before_nth`] has been reached.
     pub fn crashed(&self) -> bool {
         self.lock().dead()
     }
@@ -395,7 +317,7 @@ impl SimDisk {
     /// The disk after the process was killed now: the system still has everything that was written, synced or not.
     pub fn kill(&self) -> SimDisk {
         let mut disk = self.lock().clone();
-        disk.crash_before = None;
+        (disk.crash_before, disk.crash_at) = (None, None);
         disk.faults.clear();
         SimDisk { disk: Arc::new(Mutex::new(disk)) }
     }
@@ -414,8 +336,7 @@ impl SimDisk {
     /// Puts a durable file in place. Not an operation: this is how tests damage files.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.lock();
-        let synced_len = bytes.len() as u64;
-        disk.inodes.push(Inode { data: Arc::new(bytes), synced_len, ..Inode::default() });
+        disk.inodes.push(Inode::durable(bytes));
         let inode = disk.inodes.len() - 1;
         disk.names.insert(path.to_path_buf(), inode);
         disk.synced_names.insert(path.to_path_buf(), inode);
