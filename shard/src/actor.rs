@@ -249,9 +249,8 @@ impl turn::Core for Actor {
 
     fn wants_home(&self) -> bool {
         self.core.next_expiry().is_some_and(|next| self.known_expiry.is_none_or(|known| next < known))
-            || !self.spares.made.1.is_empty()
-            || self.wants_spare()
-            || self.wants_sync()
+            || self.core.log().wal().is_some()
+                && (!self.spares.made.1.is_empty() || self.wants_spare() || self.wants_sync())
     }
 
     fn wants_sync(&self) -> bool {

@@ -128,8 +128,11 @@ impl ShardCore {
         let place = stream.map(|name| self.stream_len(run, name));
         let head = state.chain;
         let key = event_key(head.len);
-        // The key is new, and where it goes is fetched while the event is hashed.
-        self.index.prefetch(&self.hashed(run, Tag::Event, &key));
+        // The key is new, and where it goes is fetched while the event is hashed; where the next one goes as well, since events
+        // come in rows.
+        for key in [key, event_key(head.len + 1)] {
+            self.index.prefetch(&self.hashed(run, Tag::Event, &key));
+        }
         let mut scratch = std::mem::take(&mut self.event_scratch);
         let (value, _) = event::seal(&head, self.now, place, body, &mut scratch);
         self.event_scratch = scratch;
@@ -339,6 +342,7 @@ impl ShardCore {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn check_writable(&self, run: RunId) -> Result<(), WriteError> {
         match self.runs.get(&run) {
             Some(state) => refuse_ended(run, state.meta.status),
@@ -371,6 +375,7 @@ impl ShardCore {
     }
 
     /// Hands one record to the log and takes the next version for it. Where it fails, no version is used up.
+    #[inline]
     pub(super) fn log_commit(
         &mut self,
         run: RunId,

@@ -45,15 +45,16 @@ impl ShardCore {
         if !self.watchers.is_empty() {
             self.watchers.note(run, tag, user, version, value.as_ref());
         }
+        let Self { index, runs, last_versions, log, now, .. } = self;
+        let state = runs.get_mut(&run);
         // Only a run with forks has to know what is superseded; no other put waits for that version.
-        let has_forks = self.runs.get(&run).is_some_and(|state| state.changes.is_some());
-        let superseded = if has_forks { self.index.head(key).map(|head| head.version) } else { None };
-        let Installed { added, replaced, .. } = self.index.install(key, version, self.now, expires_at, value);
-        let Some(state) = self.runs.get_mut(&run) else { return };
+        let has_forks = state.as_ref().is_some_and(|state| state.changes.is_some());
+        let superseded = if has_forks { index.head(key).map(|head| head.version) } else { None };
+        let Installed { added, replaced, .. } = index.install(key, version, *now, expires_at, value);
+        let Some(state) = state else { return };
         if let Some(changes) = &mut state.changes
             && (added.is_some() || replaced.is_some())
         {
-            let index = &self.index;
             let run_hash = index.run_hash(&run);
             let is_there =
                 |tag, user: &[u8]| index.head(&index.hashed(run_hash, KeyRef::new(run, tag, user))).is_some();
@@ -66,7 +67,7 @@ impl ShardCore {
             }
         }
         if version > state.last_version {
-            self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
+            last_versions.changes(run, state.last_version, version, log.waits_for_disk());
             state.last_version = version;
         }
         let usage = state.usage_mut(tag);
@@ -84,6 +85,7 @@ impl ShardCore {
     }
 
     /// Keeps what is derived of a run's entries.
+    #[inline]
     pub(super) fn note(&mut self, run: RunId, tag: Tag, user: &[u8], value: Option<&Value>) {
         match tag {
             // Other keys under this tag are the run's bookkeeping.
@@ -176,6 +178,7 @@ impl ShardCore {
     }
 
     /// Shows the commit to readers, unless it waits for the disk.
+    #[inline]
     pub(super) fn finish_commit(&mut self, version: Version) -> Committed {
         self.counters.commits += 1;
         if !self.log.waits_for_disk() || in_mem_wal::planted::is_planted("shard_publish_before_sync") {
@@ -185,6 +188,7 @@ impl ShardCore {
     }
 
     /// Shows every commit up to `version` to readers.
+    #[inline]
     pub fn publish(&mut self, version: Version) {
         debug_assert!(version <= self.version);
         if version > self.published {

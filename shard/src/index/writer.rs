@@ -232,11 +232,12 @@ impl IndexWriter {
         unsafe { self.shared.table.find_for_writer(key) }
     }
 
-    /// Begins to fetch what the next look-up or installation of the key meets first, for callers who have something else to
-    /// do before.
+    /// Begins to fetch what the next look-up or installation of the key meets first, a key that is not there among them, for
+    /// callers who have something else to do before.
     #[inline]
     pub fn prefetch(&self, key: &HashedKey<'_>) {
-        self.shared.table.prefetch(key.hash);
+        // SAFETY: as in `find`.
+        unsafe { self.shared.table.prefetch_to_insert(key.hash) };
     }
 
     /// For a key that is about to be installed, by a caller who has something else to do before, such as to log it: begins to
