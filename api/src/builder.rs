@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use in_mem_engine::{
-    Clock, Config, Durability, Engine, Execution, Pinning, ProgressCallback, RecoveryProgress, Storage,
+    Clock, Config, Durability, Engine, Execution, Pinning, ProgressCallback, RecoveryProgress,
+    RetentionPolicy, Storage,
 };
 
 use crate::{Database, Result};
@@ -95,6 +96,43 @@ impl Builder {
     /// what a run was before its last checkpoint cannot be shown.
     pub fn keep_history(mut self, keep: bool) -> Self {
         self.config.keep_history = keep;
+        self
+    }
+
+    /// Takes away ended runs in the background, by this policy: at opening, and then again and again, as
+    /// [`Database::prune`](crate::Database::prune) does by hand. May be given several times, such as once for each namespace. Default: none,
+    /// everything is kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use in_mem::{Database, RetentionPolicy, RunStatus};
+    ///
+    /// # fn main() -> in_mem::Result<()> {
+    /// let month = Duration::from_secs(30 * 24 * 3_600);
+    /// let dir = tempfile::tempdir().expect("a directory");
+    /// let db = Database::builder()
+    ///     .path(dir.path())
+    ///     .retention(RetentionPolicy { older_than: Some(month), ..RetentionPolicy::default() })
+    ///     .retention(RetentionPolicy {
+    ///         keep_newest: Some(100),
+    ///         status: vec![RunStatus::Failed],
+    ///         tenant: Some("acme".into()),
+    ///         history_only: true,
+    ///         ..RetentionPolicy::default()
+    ///     })
+    ///     .open()?;
+    /// assert!(db.stats()?.retention.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retention(mut self, policy: RetentionPolicy) -> Self {
+        self.config.retention.push(policy);
+        self
+    }
+
+    /// How often retention is carried out. Default: every 10 minutes, the first time at opening.
+    pub fn retention_interval(mut self, interval: Duration) -> Self {
+        self.config.retention_interval = interval;
         self
     }
 

@@ -92,6 +92,14 @@ impl Database {
         self.engine().prune(policy, dry_run)
     }
 
+    /// Carries out the policies of [`Builder::retention`](crate::Builder::retention) now; without threads of its own, a database leaves that to its user.
+    ///
+    /// # Errors
+    /// As [`Database::prune`].
+    pub fn retain(&self) -> Result<Vec<PruneReport>> {
+        self.engine().retain()
+    }
+
     /// A run with its whole history, with the runs that it began and those forked from it, as the bytes of one file. Where it is a
     /// fork, what it shares comes along.
     ///

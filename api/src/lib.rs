@@ -63,9 +63,10 @@ pub use in_mem_engine::{
     Bundle, BundleError, BundledRun, Change, Clock, Commit, Diff, Digest, Divergence, Durability, Error,
     Event, Execution, ForkPoint, HistoryError, ImportReport, KeyChange, KeyDiff, KeyMoment, ManualClock,
     Mismatch, OpenError, Pinning, Point, PruneReport, PrunedRun, RecoveryPhase, RecoveryProgress,
-    RetentionPolicy, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, RunTotals, Side, SnapshotError, Span,
-    SpanCursor, SpanDiff, SpanHead, SpanKind, SpanOrder, SpanSide, SpanStatus, SpanTotals, StepError,
-    TraceDiff, TraceTotals, Usage, ValueDiff, Verification, WriteError, event::ChainHead,
+    RetentionPolicy, RetentionStats, RunCursor, RunInfo, RunMeta, RunOrder, RunStatus, RunTotals, Side,
+    SnapshotError, Span, SpanCursor, SpanDiff, SpanHead, SpanKind, SpanOrder, SpanSide, SpanStatus,
+    SpanTotals, StepError, TraceDiff, TraceTotals, Usage, ValueDiff, Verification, WriteError,
+    event::ChainHead,
 };
 pub use in_mem_model::{
     Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,

@@ -27,7 +27,7 @@ use crate::open::directory::Directory;
 
 mod worker;
 
-pub(crate) use worker::{Wake, Worker, wake_channel};
+pub(crate) use worker::{Intervals, Wake, Worker, wake_channel};
 
 /// How many entries are read from the pin at a time, and how many runs are asked for in one turn.
 const ROWS_A_PAGE: usize = 512;

@@ -9,6 +9,7 @@ use in_mem_wal::Storage;
 
 use crate::durability::Durability;
 use crate::error::OpenError;
+use crate::history::prune::RetentionPolicy;
 use crate::pinning::Pinning;
 use crate::progress::ProgressCallback;
 use crate::routing::MAX_SHARDS;
@@ -37,6 +38,10 @@ pub struct Config {
     /// Whether log that a checkpoint covers is kept, in each shard's `archive` directory, for replay and history; or else
     /// used again.
     pub keep_history: bool,
+    /// Which ended runs are taken away in the background, each policy by itself; empty: none, all is kept.
+    pub retention: Vec<RetentionPolicy>,
+    /// How often the policies are carried out; the first time is at opening.
+    pub retention_interval: Duration,
     /// Told how far recovery has come.
     pub progress: Option<ProgressCallback>,
     /// Where the time comes from.
@@ -62,6 +67,8 @@ impl Default for Config {
             checkpoint_interval: Some(Duration::from_secs(300)),
             checkpoint_log_bytes: Some(256 << 20),
             keep_history: true,
+            retention: Vec::new(),
+            retention_interval: Duration::from_secs(600),
             progress: None,
             clock: Arc::new(SystemClock),
             storage: None,

@@ -1,5 +1,6 @@
 //! The coordinator: every shard's turn and reader, and which run goes where.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use smallvec::SmallVec;
 use crate::checkpoint::{CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
+use crate::history::{RetentionPolicy, RetentionStats};
 use crate::pending::PendingReply;
 use crate::routing::shard_of;
 use crate::snapshot::Snapshot;
@@ -61,13 +63,20 @@ pub struct Engine {
     /// Why shards are not pinned to cores, where they are not.
     pub(crate) unpinned: Option<String>,
     pub(crate) notes: Vec<String>,
-    pub(crate) closed: AtomicBool,
+    pub(crate) closed: Arc<AtomicBool>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpointer: Arc<Checkpointer>,
     /// Read by whoever reads the log's past, written by whoever erases from it. Of each shard, what earlier reads have seen.
-    pub(crate) past: std::sync::RwLock<Box<[Mutex<Seen>]>>,
+    pub(crate) past: Arc<std::sync::RwLock<Box<[Mutex<Seen>]>>>,
     /// One erase at a time.
-    pub(crate) pruning: Mutex<()>,
+    pub(crate) pruning: Arc<Mutex<()>>,
+    /// What is carried out in the background.
+    pub(crate) retention: Arc<[RetentionPolicy]>,
+    pub(crate) retained: Arc<Mutex<RetentionStats>>,
+    /// Runs of which it is known that the log holds nothing through their last version.
+    pub(crate) without_past: Arc<Mutex<HashMap<RunId, Version>>>,
+    /// Whether it is the worker's, whose end closes nothing.
+    pub(crate) is_workers: bool,
     /// The seed of its logs' salts; none in memory.
     pub(crate) salt_seed: Option<u64>,
     /// Whether its storage is the system's own.
@@ -566,6 +575,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // Nobody is left to tell of an error; `close` is for those who want to know.
-        let _ = self.close();
+        if !self.is_workers {
+            let _ = self.close();
+        }
     }
 }

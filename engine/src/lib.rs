@@ -33,7 +33,8 @@ pub use error::{Error, OpenError, SnapshotError};
 pub use history::{
     Bundle, BundleError, BundledRun, Commit, Diff, Digest, Divergence, ForkSettings, HistoryError,
     ImportReport, KeyChange, KeyDiff, KeyMoment, Mismatch, Point, PruneReport, PrunedRun, RetentionPolicy,
-    Side, SpanDiff, SpanSide, Timeline, TraceDiff, TraceTotals, ValueDiff, Verification, View, Watching,
+    RetentionStats, Side, SpanDiff, SpanSide, Timeline, TraceDiff, TraceTotals, ValueDiff, Verification,
+    View, Watching,
 };
 pub use in_mem_shard::clock::{Clock, ManualClock, SystemClock};
 pub use in_mem_shard::core::command::{self, RunInfo, RunPage, RunTotals, Usage};

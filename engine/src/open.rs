@@ -4,7 +4,7 @@
 //! whatever a crash leaves of a creation has no manifest and no commit, and is completed by the next opening.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use in_mem_shard::core::{Log, ShardCore};
 use in_mem_shard::index::{IndexConfig, IndexWriter};
@@ -69,7 +69,11 @@ impl Engine {
             recovered = reshard::reshard(&mut directory, recovered, shards, &storage, &config, &mut notes)?;
         }
         let mut engine = start::start(config, recovered, storage, Some(directory), notes)?;
-        let note = match engine.finish_erase() {
+        let finished = {
+            let _one = engine.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+            engine.finish_erase()
+        };
+        let note = match finished {
             Ok(None) => None,
             Ok(Some(runs)) => {
                 Some(format!("erasing {runs} runs was interrupted before, and is finished now"))

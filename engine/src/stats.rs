@@ -1,6 +1,7 @@
 //! What a database counts.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use in_mem_shard::core::command::{Command, CoreStats, Reply};
 use in_mem_shard::turn::TurnStats;
@@ -10,6 +11,7 @@ use crate::checkpoint::{Books, CheckpointStats};
 use crate::durability::Durability;
 use crate::engine::{Engine, unexpected};
 use crate::error::Error;
+use crate::history::RetentionStats;
 
 /// What one shard counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct Stats {
     pub unpinned: Option<String>,
     /// What opening it had to say: a torn tail cut off, runs re-routed.
     pub notes: Vec<String>,
+    /// What retention has done, where the database was opened with it.
+    #[serde(default)]
+    pub retention: Option<RetentionStats>,
     /// Each shard.
     pub shards: Vec<ShardStats>,
 }
@@ -78,6 +83,8 @@ impl Engine {
             durability: self.durability,
             unpinned: self.unpinned.clone(),
             notes: self.notes.clone(),
+            retention: (!self.retention.is_empty())
+                .then(|| self.retained.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             shards,
         })
     }

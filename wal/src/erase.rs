@@ -24,11 +24,13 @@ pub enum Fate {
     Keep,
     /// It goes.
     Erase,
-    /// It stays with another payload, no longer than its own. Not of one that is in several records.
+    /// It stays with another payload, no longer than its own. Of one that is in several records, nothing is replaced.
     Replace(Vec<u8>),
+    /// Of one that is in several records: only its whole payload tells. It stays; where something of it would have gone, it is counted.
+    Ask,
 }
 
-/// Decides on a transaction by its run and its payload; without the payload where it is in several records.
+/// Decides on a transaction by its run and its payload; of one that is in several records, first without the payload.
 pub type Judge<'a> = dyn FnMut(&[u8; 16], Option<&[u8]>) -> Result<Fate, ApplyError> + 'a;
 
 /// What was erased, or would be.
@@ -40,6 +42,8 @@ pub struct Erased {
     pub bytes: u64,
     /// Segments that are rewritten.
     pub segments: u64,
+    /// Bytes of transactions that hold something that should go and stay: those in several records that not all of it is to go from.
+    pub left: u64,
 }
 
 /// Erases from every segment in `dirs` what `judge` says; with `dry_run`, only counts. Blocking. Segments that a log still appends
@@ -56,6 +60,7 @@ pub fn erase(
     judge: &mut Judge<'_>,
 ) -> Result<Erased, LogError> {
     let mut erased = Erased::default();
+    let mut asked = Asked::default();
     let segments = HistoryReader::new(storage.clone(), dirs).segments()?;
     for (place, (number, path)) in segments.iter().enumerate() {
         let file = storage.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
@@ -66,7 +71,7 @@ pub fn erase(
             // Never begun: zeroes.
             continue;
         }
-        let rewritten = rewrite(&bytes, &header, path, judge)?;
+        let rewritten = rewrite(&bytes, &header, path, judge, &mut asked)?;
         let has_rest = !rewritten.sealed && !is_zero(&bytes[rewritten.end..]);
         // What follows the end of a log that a recovery ended is no part of it; what follows the end of any other is damage.
         if has_rest && !dry_run {
@@ -78,6 +83,7 @@ pub fn erase(
                 return Err(LogError::damaged(path, rewritten.end as u64, "a record or the end", found));
             }
         }
+        erased.left = asked.left;
         erased.records += rewritten.records;
         erased.bytes += rewritten.freed;
         if rewritten.records > 0 || !is_zero(&bytes[rewritten.end..]) {
@@ -118,6 +124,14 @@ fn comes_from(storage: &dyn Storage, path: &Path) -> Option<(u64, u64)> {
     (first.kind == kind::START).then(|| (word(0), word(8)))
 }
 
+/// Transactions in several records, put together across segments.
+#[derive(Default)]
+struct Asked {
+    begun: bool,
+    payload: Vec<u8>,
+    left: u64,
+}
+
 struct Rewritten {
     bytes: Vec<u8>,
     /// Where the records ended in the old file.
@@ -132,6 +146,7 @@ fn rewrite(
     header: &SegmentHeader,
     path: &Path,
     judge: &mut Judge<'_>,
+    asked: &mut Asked,
 ) -> Result<Rewritten, LogError> {
     let salt = match header.salt.wrapping_add(0x9e37_79b9) {
         0 => 1,
@@ -155,6 +170,23 @@ fn rewrite(
             };
             match judge(&record.run, whole).map_err(apply)? {
                 Fate::Keep => {}
+                Fate::Ask => {
+                    if record.part() == Part::Begin {
+                        asked.payload.clear();
+                        asked.begun = true;
+                    }
+                    if asked.begun {
+                        asked.payload.extend_from_slice(payload);
+                    }
+                    // Behind the transaction's length.
+                    if record.part() == Part::Commit
+                        && std::mem::take(&mut asked.begun)
+                        && let Some(whole) = asked.payload.get(8..)
+                        && judge(&record.run, Some(whole)).map_err(apply)? != Fate::Keep
+                    {
+                        asked.left += whole.len() as u64;
+                    }
+                }
                 Fate::Erase => {
                     (new.kind, new.flags) = (kind::ERASED, flags(Part::Whole, true));
                     (new.run, new.timestamp) = ([0; 16], 0);

@@ -26,6 +26,7 @@ pub(super) fn prune(args: &PruneArgs, common: &Common) -> Result<ExitCode, Failu
     let policy = RetentionPolicy {
         // Of two limits the one that takes more away.
         ended_before: older.max(args.ended_before),
+        older_than: None,
         keep_newest: args.keep_newest,
         keep_bytes: args.keep_bytes,
         status: args.status.clone(),
@@ -91,6 +92,17 @@ pub(super) fn prune(args: &PruneArgs, common: &Common) -> Result<ExitCode, Failu
                     human::bytes(before),
                     human::bytes(after)
                 ));
+            }
+            if report.log_bytes_left > 0 {
+                words.push_str(&format!(
+                    "; {} of log stays: commits over several runs, larger than a segment",
+                    human::bytes(report.log_bytes_left)
+                ));
+            }
+            if !report.released.is_empty() {
+                let runs = human::counted(report.released.len() as u64, "run");
+                let goes = if report.dry_run { "would go" } else { "is gone" };
+                words.push_str(&format!("; the past of {runs} that forks held {goes} too"));
             }
             if held > 0 {
                 words.push_str(&format!("; the past of {} is kept for forks", human::counted(held, "run")));

@@ -1,12 +1,14 @@
-//! The thread that writes checkpoints when they are due. One a database.
+//! The thread that writes checkpoints when they are due, and carries out retention. One a database.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Checkpointer, Which};
+use crate::engine::Engine;
 
 /// Somebody wants the worker to look round: a log has grown, or it is to end.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,14 @@ pub(crate) fn wake_channel() -> (Sender<Wake>, Receiver<Wake>) {
     bounded(WAKES_CAPACITY)
 }
 
+/// How often the worker does what; `None`: not by time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Intervals {
+    pub(crate) checkpoints: Option<Duration>,
+    /// The first time is at once.
+    pub(crate) retention: Option<Duration>,
+}
+
 /// The thread, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -29,39 +39,53 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(
-        checkpointer: Arc<Checkpointer>,
-        interval: Option<Duration>,
+        engine: Engine,
+        due: Intervals,
         wakes: (Sender<Wake>, Receiver<Wake>),
     ) -> std::io::Result<Self> {
         let (wakes, woken) = wakes;
-        let works = checkpointer.clone();
+        let checkpointer = engine.checkpointer.clone();
         let thread = std::thread::Builder::new()
             .name("in-mem-checkpoint".to_owned())
-            .spawn(move || run(&works, interval, &woken))?;
+            .spawn(move || run(&engine, due, &woken))?;
         Ok(Self { checkpointer, wakes, thread: Some(thread) })
     }
 }
 
-fn run(checkpointer: &Checkpointer, interval: Option<Duration>, woken: &Receiver<Wake>) {
-    let mut due = interval.map(|interval| Instant::now() + interval);
+fn run(engine: &Engine, intervals: Intervals, woken: &Receiver<Wake>) {
+    let checkpointer = &engine.checkpointer;
+    let after = |interval: Duration| Instant::now() + interval;
+    let mut checkpoint = intervals.checkpoints.map(after);
+    let mut retention = intervals.retention.map(|_| Instant::now());
     loop {
-        let waited = match due {
+        let next = [checkpoint, retention].into_iter().flatten().min();
+        let waited = match next {
             Some(due) => woken.recv_deadline(due),
             None => woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        if checkpointer.stopping().load(std::sync::atomic::Ordering::Relaxed) {
+        if checkpointer.stopping().load(Ordering::Relaxed) {
             return;
         }
         // Errors are in the books, which `stats` shows; the next time is the next try.
-        let _ = match (waited, checkpointer.log_limit_bytes) {
-            (Err(RecvTimeoutError::Disconnected), _) => return,
-            (Err(RecvTimeoutError::Timeout), _) => {
-                due = interval.map(|interval| Instant::now() + interval);
-                checkpointer.run(Which::Changed)
+        match waited {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let now = Instant::now();
+                if checkpoint.is_some_and(|due| due <= now) {
+                    let _ = checkpointer.run(Which::Changed);
+                    checkpoint = intervals.checkpoints.map(after);
+                }
+                if retention.is_some_and(|due| due <= now) {
+                    let _ = engine.retain();
+                    retention = intervals.retention.map(after);
+                }
             }
-            (Ok(Wake), Some(bytes)) => checkpointer.run(Which::LogOver(bytes)),
-            (Ok(Wake), None) => continue,
-        };
+            Ok(Wake) => {
+                if let Some(bytes) = checkpointer.log_limit_bytes {
+                    let _ = checkpointer.run(Which::LogOver(bytes));
+                }
+            }
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn fate(
     if of != lineage_id(of) || !runs.iter().any(|run| lineage_id(*run) == of) {
         return Ok(Fate::Keep);
     }
-    let Some(payload) = payload else { return Ok(Fate::Keep) };
+    let Some(payload) = payload else { return Ok(Fate::Ask) };
     let mut kept = Vec::new();
     let (mut gone, mut stays) = (0, 0);
     let mut writer = EffectWriter::new(&mut kept, of);
@@ -68,6 +68,7 @@ fn add(total: &mut Erased, some: Erased) {
     total.records += some.records;
     total.bytes += some.bytes;
     total.segments += some.segments;
+    total.left += some.left;
 }
 
 /// Bytes of all files in a directory and those below it.
@@ -85,9 +86,11 @@ pub(super) fn disk_bytes(storage: &dyn Storage, dir: &Path) -> u64 {
 }
 
 impl Engine {
-    /// How much of the log is the past of these runs.
-    pub(super) fn past_bytes(&self, runs: &BTreeSet<RunId>) -> Result<u64, Error> {
-        let Some(path) = &self.path else { return Ok(0) };
+    /// How much of the log is the past of these runs, and how much of that cannot be erased.
+    pub(super) fn past_of(&self, runs: &BTreeSet<RunId>) -> Result<Erased, Error> {
+        let Some(path) = self.path.as_ref().filter(|_| !runs.is_empty()) else {
+            return Ok(Erased::default());
+        };
         let mut total = Erased::default();
         let _one = self.checkpointer.hold_off();
         let _still = self.past.read().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +101,7 @@ impl Engine {
             let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
             add(&mut total, erase(&self.storage, dirs, true, &mut judge).map_err(HistoryError::from)?);
         }
-        Ok(total.bytes)
+        Ok(total)
     }
 
     /// The directories of kept generations' shards that these runs were on.
@@ -194,8 +197,23 @@ fn write_intent(
     runs: &BTreeSet<RunId>,
     whole: bool,
 ) -> Result<(), OpenError> {
-    let (path, tmp) = (root.join(ERASING), root.join("ERASING.tmp"));
-    let mut bytes = vec![u8::from(whole)];
+    write_ids(storage, root, ERASING, runs, whole).inspect_err(|_| {
+        // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
+        // directory failed.
+        let _ = storage.remove(&root.join(ERASING)).and_then(|()| storage.sync_dir(root));
+    })
+}
+
+/// Writes the names of runs, and one flag, into a file that takes the place of the one before.
+pub(super) fn write_ids(
+    storage: &dyn Storage,
+    root: &Path,
+    name: &str,
+    runs: &BTreeSet<RunId>,
+    flag: bool,
+) -> Result<(), OpenError> {
+    let (path, tmp) = (root.join(name), root.join(format!("{name}.tmp")));
+    let mut bytes = vec![u8::from(flag)];
     runs.iter().for_each(|run| bytes.extend_from_slice(run.as_bytes()));
     let write = || {
         let file = storage.open(&tmp, OpenMode::Truncate)?;
@@ -204,16 +222,20 @@ fn write_intent(
         storage.rename(&tmp, &path)?;
         storage.sync_dir(root)
     };
-    write().map_err(|source| {
-        // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
-        // directory failed.
-        let _ = storage.remove(&path).and_then(|()| storage.sync_dir(root));
-        OpenError::io("write", &path, source)
-    })
+    write().map_err(|source| OpenError::io("write", &path, source))
 }
 
 fn read_intent(storage: &dyn Storage, root: &Path) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
-    let path = root.join(ERASING);
+    read_ids(storage, root, ERASING)
+}
+
+/// Reads what [`write_ids`] wrote.
+pub(super) fn read_ids(
+    storage: &dyn Storage,
+    root: &Path,
+    name: &str,
+) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
+    let path = root.join(name);
     let read = || {
         if !storage.exists(&path)? {
             return Ok(None);

@@ -21,10 +21,11 @@ pub enum HistoryError {
         /// The run.
         run: RunId,
     },
-    /// The beginning of the run is no longer in the log.
+    /// The beginning of the run is no longer in the log: it was let go when a checkpoint covered it.
     #[error(
-        "the log no longer reaches back to the beginning of run {run} (its oldest commit there is version {oldest}); keep \
-         history, or export runs before their log is released"
+        "the log no longer reaches back to the beginning of run {run} (its oldest commit there is version {oldest}): a checkpoint \
+         covered it, and it was let go; read the run as it is, and open with `keep_history`, or export runs before, to have it \
+         another time"
     )]
     Cut {
         /// The run.
@@ -32,9 +33,21 @@ pub enum HistoryError {
         /// The oldest version of it that is there.
         oldest: Version,
     },
-    /// The past of the run was erased.
+    /// All of the run's log was let go when a checkpoint covered it.
     #[error(
-        "the past of run {run} was erased: its history begins behind version {through}; read the run as it is, or import its bundle"
+        "the log of run {run} was let go through version {through} when a checkpoint covered it; read the run as it is, and open \
+         with `keep_history`, or export runs before, to have it another time"
+    )]
+    LetGo {
+        /// The run.
+        run: RunId,
+        /// The last version of it that is gone.
+        through: Version,
+    },
+    /// The past of the run was erased by a prune.
+    #[error(
+        "the past of run {run} was erased by a prune: its history begins behind version {through}; read the run as it is, or \
+         import a bundle of it from before"
     )]
     Erased {
         /// The run.

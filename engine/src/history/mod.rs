@@ -6,7 +6,9 @@
 //! - [`prune`]: which ended runs are no longer kept.
 //! - [`timeline`]: all versions of all keys of a run; a [`View`] is the run after so many of its commits.
 //! - `fork`: runs that begin as another run stands, or stood.
-//! - `erase`: taking the past of runs out of the log.
+//! - `erase`: taking the past of runs out of the log; `held`: what forks hold of runs that are gone.
+//! - `retention`: prunes in the background.
+//! - `gone`: why the past of a run is not there.
 //! - [`diff`]: how two states differ, and where they parted.
 //! - [`digest`]: what two states have to have in common to be called the same.
 //!
@@ -21,7 +23,10 @@ pub mod digest;
 pub(crate) mod erase;
 mod error;
 mod fork;
+mod gone;
+mod held;
 pub mod prune;
+pub(crate) mod retention;
 pub mod timeline;
 
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
@@ -34,4 +39,5 @@ pub use digest::{Digest, Mismatch, Verification};
 pub use error::HistoryError;
 pub use fork::ForkSettings;
 pub use prune::{PruneReport, PrunedRun, RetentionPolicy};
+pub use retention::RetentionStats;
 pub use timeline::{KeyMoment, Point, Timeline, View};

@@ -5,7 +5,8 @@
 //! past that they go on from: the report names them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use in_mem_model::{RunId, Timestamp};
 use in_mem_shard::core::command::{CommitRequest, RunInfo, RunQuery, Write};
@@ -23,6 +24,9 @@ use crate::error::Error;
 pub struct RetentionPolicy {
     /// Take away what ended before this time.
     pub ended_before: Option<Timestamp>,
+    /// Take away what ended longer ago than this, as seen from when the policy is carried out.
+    #[serde(default)]
+    pub older_than: Option<Duration>,
     /// Keep this many of the runs that ended last.
     pub keep_newest: Option<u64>,
     /// Keep the runs that ended last, as long as they come to no more than so many bytes.
@@ -72,6 +76,13 @@ pub struct PruneReport {
     pub log_bytes: u64,
     /// How many bytes of log were erased: measured while it was done.
     pub log_bytes_erased: u64,
+    /// Bytes of commits that are left though they hold something of these runs: those over several runs that are larger than a
+    /// segment of the log.
+    #[serde(default)]
+    pub log_bytes_left: u64,
+    /// Runs that were taken away before, and whose past was kept for forks that are gone now: it goes with this one.
+    #[serde(default)]
+    pub released: Vec<RunId>,
     /// Bytes of all files of the database before, and after: measured. Equal in a dry run.
     pub disk_bytes: (u64, u64),
     /// How many ended runs the policy looked at and keeps.
@@ -88,11 +99,17 @@ impl Engine {
     /// # Errors
     /// [`Error`]; the runs before the one that failed are gone.
     pub fn prune(&self, policy: &RetentionPolicy, dry_run: bool) -> Result<PruneReport, Error> {
-        let _one = self.pruning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
         if !dry_run {
             // What another left undone: its note of what is to be erased gives way to the next.
             self.finish_erase()?;
         }
+        let older = policy.older_than.map(|age| {
+            let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+            Timestamp(self.now().0.saturating_sub(age))
+        });
+        // Of two limits the one that takes more away.
+        let ended_before = older.max(policy.ended_before);
         let mut ended = self.ended_runs(policy)?;
         // The one that ended last first: so that what is kept is counted from the newest.
         ended.sort_by_key(|run| std::cmp::Reverse((run.meta.ended, run.id)));
@@ -101,12 +118,17 @@ impl Engine {
         let mut bytes_kept = 0;
         for run in ended {
             let (at, bytes) = (run.meta.ended.unwrap_or(run.meta.created), bytes_of(&run));
-            let goes = policy.ended_before.is_some_and(|limit| at < limit)
+            let goes = ended_before.is_some_and(|limit| at < limit)
                 || policy.keep_newest.is_some_and(|limit| report.kept >= limit)
                 || policy.keep_bytes.is_some_and(|limit| bytes_kept + bytes > limit);
             if !goes {
                 report.kept += 1;
                 bytes_kept += bytes;
+                continue;
+            }
+            // Once its past is gone there is nothing more to take of it.
+            if history_only && self.has_no_past(run.id, run.last_version) {
+                report.kept += 1;
                 continue;
             }
             let forks = self.forks_that_hold(run.id)?;
@@ -124,25 +146,52 @@ impl Engine {
         }
         let (held, free): (Vec<&PrunedRun>, Vec<&PrunedRun>) =
             report.runs.iter().partition(|run| !run.forks.is_empty());
+        let mut held: BTreeSet<RunId> = held.iter().map(|run| run.id).collect();
         let free: BTreeSet<RunId> = free.iter().map(|run| run.id).collect();
-        report.log_bytes = self.past_bytes(&free)?;
+        let (released, still_held) = self.held_before(&free)?;
+        report.released = released.iter().copied().collect();
+        let gone: BTreeSet<RunId> = free.union(&released).copied().collect();
+        let past = self.past_of(&gone)?;
+        (report.log_bytes, report.log_bytes_left) = (past.bytes, past.left);
+        if report.runs.is_empty() && released.is_empty() {
+            return Ok(report);
+        }
         let measured = || self.path.as_ref().map_or(0, |path| disk_bytes(&*self.storage, path));
         let before = measured();
         report.disk_bytes = (before, before);
-        if !dry_run {
-            for run in held.iter().filter(|_| !history_only) {
-                let mut request = CommitRequest::new(run.id);
-                request.writes.push((run.id, Write::DropRun));
-                self.commit(request)?;
-            }
-            report.log_bytes_erased = self.erase_runs(&free, !history_only)?.bytes;
-            report.disk_bytes.1 = measured();
+        if dry_run {
+            return Ok(report);
         }
+        if history_only {
+            held.clear();
+        }
+        // Written down first: that what is kept for forks goes when they do must not be forgotten.
+        let known: BTreeSet<RunId> = still_held.union(&released).copied().collect();
+        if !held.is_subset(&known) {
+            self.write_held(&held.union(&known).copied().collect())?;
+        }
+        for run in &held {
+            let mut request = CommitRequest::new(*run);
+            request.writes.push((*run, Write::DropRun));
+            self.commit(request)?;
+        }
+        let drops = !history_only && !free.is_empty();
+        // Else neither a checkpoint nor a read of the archive would find anything.
+        if drops || past.bytes > 0 {
+            report.log_bytes_erased = self.erase_runs(&gone, !history_only)?.bytes;
+        }
+        if !released.is_empty() {
+            self.write_held(&held.union(&still_held).copied().collect())?;
+        }
+        if history_only {
+            self.note_without_past(&free)?;
+        }
+        report.disk_bytes.1 = measured();
         Ok(report)
     }
 
     /// The forks, and forks of forks, that hold something of a run.
-    fn forks_that_hold(&self, run: RunId) -> Result<Vec<RunId>, Error> {
+    pub(super) fn forks_that_hold(&self, run: RunId) -> Result<Vec<RunId>, Error> {
         let mut forks: BTreeSet<RunId> = self.forks_of(run)?.into_iter().map(|(fork, _)| fork).collect();
         // Those whose own parents are gone, too.
         forks.extend(self.handle(run).maintain(move |core| core.forks_sharing(run))?);

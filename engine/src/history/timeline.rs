@@ -594,12 +594,7 @@ impl Engine {
         })?;
         timeline.through = through;
         timeline.seal();
-        let Some(first) = timeline.commits.first() else {
-            return Err(match self.run_info(run)? {
-                Some(info) => HistoryError::Erased { run, through: info.last_version }.into(),
-                None => HistoryError::NoHistory { run }.into(),
-            });
-        };
+        let Some(first) = timeline.commits.first() else { return Err(self.why_gone(run)?.into()) };
         // A run begins with the commit that wrote what is known of it. Anything else is the rest of a run.
         let begins = timeline
             .key(Tag::Run, b"")
@@ -609,12 +604,10 @@ impl Engine {
         let meta = begins
             .and_then(|version| RunMeta::from_value(version.value.as_ref()?))
             .filter(|meta| meta.first_version == first.version);
-        let Some(meta) = meta else {
-            return Err(HistoryError::Cut { run, oldest: first.version }.into());
-        };
+        let Some(meta) = meta else { return Err(self.why_cut(run, first.version)?.into()) };
         // A later commit may have written that again.
         if meta.first_version != first.version {
-            return Err(HistoryError::Cut { run, oldest: first.version }.into());
+            return Err(self.why_cut(run, first.version)?.into());
         }
         timeline.base = self.base_of(run, &meta, depth)?;
         Ok(timeline)

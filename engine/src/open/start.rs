@@ -1,7 +1,6 @@
 //! Starting the shards that recovery gave back, and what runs beside them.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use in_mem_shard::Actor;
 use in_mem_shard::turn::{Options, Shard};
@@ -9,7 +8,7 @@ use in_mem_wal::Storage;
 
 use super::directory::Directory;
 use super::recovery::Recovered;
-use crate::checkpoint::{Checkpointer, Wake, Worker, wake_channel};
+use crate::checkpoint::{Checkpointer, Intervals, Wake, Worker, wake_channel};
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::engine::{Engine, ShardHandle};
@@ -80,20 +79,12 @@ pub(crate) fn start(
         directory.as_ref(),
         loaded_from,
     ));
-    let by_itself = config.checkpoint_interval.is_some() || config.checkpoint_log_bytes.is_some();
-    let worker = if directory.is_some() && config.background && by_itself {
-        let started = Worker::start(checkpointer.clone(), config.checkpoint_interval, wakes);
-        let failed =
-            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
-        Some(started.map_err(failed)?)
-    } else {
-        None
-    };
+    let has_directory = directory.is_some();
     let salt_seed = directory.as_ref().map(|directory| directory.manifest.salt_seed);
     let on_file_system = config.storage.is_none();
     let (path, lock) = directory.map_or((None, None), |directory| (Some(directory.path), directory.lock));
     let past = shards.iter().map(|_| Mutex::default()).collect();
-    Ok(Engine {
+    let engine = Engine {
         shards,
         clock: config.clock,
         durability: config.durability,
@@ -102,13 +93,31 @@ pub(crate) fn start(
         storage,
         unpinned: plan.reason,
         notes,
-        closed: AtomicBool::new(false),
+        closed: Arc::default(),
         checkpointer,
-        past: std::sync::RwLock::new(past),
-        pruning: Mutex::new(()),
+        past: Arc::new(std::sync::RwLock::new(past)),
+        pruning: Arc::default(),
+        retention: config.retention.into(),
+        retained: Arc::default(),
+        without_past: Arc::default(),
+        is_workers: false,
         salt_seed,
         on_file_system,
-        worker: Mutex::new(worker),
+        worker: Mutex::new(None),
         lock: Mutex::new(lock),
-    })
+    };
+    let checkpoints =
+        has_directory && (config.checkpoint_interval.is_some() || config.checkpoint_log_bytes.is_some());
+    let retains = !engine.retention.is_empty();
+    if config.background && (checkpoints || retains) {
+        let due = Intervals {
+            checkpoints: config.checkpoint_interval.filter(|_| has_directory),
+            retention: retains.then_some(config.retention_interval),
+        };
+        let failed =
+            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
+        let worker = Worker::start(engine.for_worker(), due, wakes).map_err(failed)?;
+        *engine.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+    }
+    Ok(engine)
 }

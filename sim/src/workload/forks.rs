@@ -39,6 +39,7 @@ impl Work<'_> {
                     | HistoryError::NoHistory { .. }
                     | HistoryError::Erased { .. }
                     | HistoryError::Cut { .. }
+                    | HistoryError::LetGo { .. }
                     | HistoryError::BeforeVersion { .. }
             )
         {

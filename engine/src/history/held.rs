@@ -1,0 +1,60 @@
+//! Runs that are gone and whose past is kept for forks that go on from it. They are written down, so that their past goes once the
+//! last of these forks has gone.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use in_mem_model::{RunId, Version};
+
+use super::erase::{read_ids, write_ids};
+use crate::engine::Engine;
+use crate::error::Error;
+
+/// The file, in the database's directory, that names these runs.
+const HELD: &str = "HELD";
+
+impl Engine {
+    /// Of the runs written down: those that no fork holds any more once these are gone too, and those that one still does.
+    pub(super) fn held_before(
+        &self,
+        going: &BTreeSet<RunId>,
+    ) -> Result<(BTreeSet<RunId>, BTreeSet<RunId>), Error> {
+        let (mut released, mut held) = (BTreeSet::new(), BTreeSet::new());
+        let Some(path) = &self.path else { return Ok((released, held)) };
+        for run in read_ids(&*self.storage, path, HELD)?.map(|(ids, _)| ids).unwrap_or_default() {
+            // Taken in again under its id, or never dropped: a run like any other.
+            if self.run_info(run)?.is_some() {
+                continue;
+            }
+            let forks = self.forks_that_hold(run)?;
+            if forks.iter().all(|fork| going.contains(fork)) {
+                released.insert(run)
+            } else {
+                held.insert(run)
+            };
+        }
+        Ok((released, held))
+    }
+
+    pub(super) fn write_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
+        let Some(path) = &self.path else { return Ok(()) };
+        Ok(write_ids(&*self.storage, path, HELD, runs, false)?)
+    }
+
+    /// Whether it is known that the log holds nothing of a run through its last version.
+    pub(super) fn has_no_past(&self, run: RunId, last: Version) -> bool {
+        let without = self.without_past.lock().unwrap_or_else(PoisonError::into_inner);
+        without.get(&run) == Some(&last)
+    }
+
+    /// The log holds nothing of these runs any more.
+    pub(super) fn note_without_past(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
+        for run in runs {
+            if let Some(info) = self.run_info(*run)? {
+                let mut without = self.without_past.lock().unwrap_or_else(PoisonError::into_inner);
+                without.insert(*run, info.last_version);
+            }
+        }
+        Ok(())
+    }
+}
