@@ -8,7 +8,7 @@ use in_mem::{
     RunStatus, Timestamp,
 };
 use in_mem_wal::SimDisk;
-use in_mem_wal::storage::sim::{FaultKind, OpKind};
+use in_mem_wal::storage::sim::{FaultKind, Op, OpKind};
 
 const MARKER: &str = "marker-value-3f9c";
 const MARKED: RunId = RunId::from_bytes([1; 16]);
@@ -297,4 +297,41 @@ fn an_erase_that_is_refused_is_not_carried_out_by_a_later_opening() {
         }
         assert!(refused > 3 && syncs_of_directories > 0, "{refused}, {syncs_of_directories}");
     }
+}
+
+/// The note was there, the disk had no room for the segment that the deletion would have gone into, and the next opening, with room,
+/// erased what the prune had refused.
+#[test]
+fn an_erase_that_finds_no_room_is_not_carried_out_by_a_later_opening() {
+    let settings = Settings { durability: Durability::Strict, keep_history: true, history_only: false };
+    let (base, child) = made(settings);
+    let (mut refused, mut noted) = (0, 0);
+    // So that at one length or another the record of the deletion is the first that does not fit.
+    for (puts, len) in (0..50).flat_map(|puts| [0, 24, 48].map(|len| (puts, len))) {
+        let disk = base.kill();
+        let db = settings.open(&disk).expect("opens");
+        ended(settings, &db);
+        for _ in 0..puts {
+            db.run(child).expect("there").kv().put("fill", "f".repeat(len)).expect("puts");
+        }
+        // For the note, and not for a segment.
+        let used: usize =
+            disk.files().iter().filter_map(|path| disk.contents(path)).map(|file| file.len()).sum();
+        disk.set_capacity(Some(used as u64 + 100));
+        disk.record_ops();
+        let pruned = settings.prune(&db);
+        if pruned.is_ok() || db.run(MARKED).is_err() {
+            continue;
+        }
+        refused += 1;
+        let is_note = |op: &Op| op.kind == OpKind::Rename && op.path.ends_with("ERASING.tmp");
+        noted += u32::from(disk.recorded_ops().iter().any(is_note));
+        disk.set_capacity(None);
+        let image = disk.kill();
+        disk.crash_before(disk.ops());
+        drop(db);
+        let db = settings.open(&image).expect("opens");
+        assert!(db.run(MARKED).is_ok(), "{pruned:?}; then {:?}", db.stats().expect("counts").notes);
+    }
+    assert!(refused > 0 && noted > 0, "{refused} refused, {noted} when the note was there");
 }

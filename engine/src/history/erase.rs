@@ -120,7 +120,7 @@ impl Engine {
     /// commits over several runs that are larger than a segment.
     pub(super) fn erase_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<Erased, Error> {
         let Some(path) = &self.path else {
-            self.drop_runs(runs, whole)?;
+            self.drop_runs(runs, whole).map_err(|(_, error)| error)?;
             return Ok(Erased::default());
         };
         if runs.is_empty() {
@@ -129,7 +129,13 @@ impl Engine {
         // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
         self.sync()?;
         write_intent(&*self.storage, path, runs, whole)?;
-        self.drop_runs(runs, whole)?;
+        if let Err((dropped, error)) = self.drop_runs(runs, whole) {
+            // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
+            if dropped == 0 && !matches!(error, Error::OutcomeUnknown { .. }) {
+                remove_intent(&*self.storage, path)?;
+            }
+            return Err(error);
+        }
         let erased = self.erase_past(path, runs)?;
         remove_intent(&*self.storage, path)?;
         Ok(erased)
@@ -143,14 +149,15 @@ impl Engine {
         Ok(Some(runs.len()))
     }
 
-    fn drop_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<(), Error> {
-        for run in runs.iter().filter(|_| whole) {
+    /// Deletes the runs; where one is refused, says how many were deleted before it.
+    fn drop_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<(), (usize, Error)> {
+        for (dropped, run) in runs.iter().filter(|_| whole).enumerate() {
             let mut request = CommitRequest::new(*run);
             request.writes.push((*run, Write::DropRun));
             match self.commit(request) {
                 // An interrupted erase had come further.
-                Err(Error::UnknownRun { .. }) => {}
-                other => drop(other?),
+                Ok(_) | Err(Error::UnknownRun { .. }) => {}
+                Err(error) => return Err((dropped, error)),
             }
         }
         Ok(())
