@@ -61,6 +61,24 @@ fn leftovers_are_run_by_the_home_thread() {
     });
 }
 
+/// What a caller takes out of the inbox up to its bound it also runs: whose command that is may be waiting, and nobody else comes
+/// for it.
+#[test]
+fn what_is_taken_is_run() {
+    loom::model(|| {
+        let mut options = turn_common::options(Execution::Inline, true);
+        options.help_limit_ops = 1;
+        let shard = loom::sync::Arc::new(in_mem_shard::turn::Shard::start(List::new(), options).unwrap());
+        let other = {
+            let shard = shard.clone();
+            loom::thread::spawn(move || shard.call(Command::Add(1), None).unwrap())
+        };
+        let mine = shard.call(Command::Add(2), None).unwrap();
+        assert_eq!(mine + other.join().unwrap(), 3);
+        assert_eq!(shard.close().unwrap().items.len(), 2);
+    });
+}
+
 /// The pinned home thread parks only when nothing is announced.
 #[test]
 fn pinned_home_thread_sleeps_and_wakes() {

@@ -199,6 +199,11 @@ impl turn::Core for Actor {
         self.core.set_now(self.clock.now());
     }
 
+    #[inline]
+    fn look_ahead(&self, command: &Command) {
+        self.core.look_ahead(command);
+    }
+
     fn execute(&mut self, command: Command) -> (Reply, Ticket) {
         self.command(command)
     }

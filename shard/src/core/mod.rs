@@ -168,6 +168,14 @@ impl ShardCore {
         self.log
     }
 
+    /// Begins to fetch what a command that is carried out soon will look at first.
+    #[inline]
+    pub fn look_ahead(&self, command: &Command) {
+        if let Command::Put { run, tag, key, .. } | Command::Delete { run, tag, key, .. } = command {
+            self.index.prefetch(&self.hashed(*run, *tag, key));
+        }
+    }
+
     /// Carries out one command.
     pub fn execute(&mut self, command: Command) -> Reply {
         match command {

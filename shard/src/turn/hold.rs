@@ -37,10 +37,16 @@ pub(crate) struct Envelope<C: Core> {
     pub(crate) at: SlotRef,
 }
 
+/// So many commands are taken out of the inbox before the first of them is run: what they wait for in memory is fetched
+/// meanwhile.
+const LOOK_AHEAD_OPS: usize = if cfg!(inmem_loom) { 2 } else { 8 };
+
 /// What belongs to whoever holds the turn.
-pub(crate) struct State<C> {
+pub(crate) struct State<C: Core> {
     /// There until the shard is closed.
     pub(crate) core: Option<C>,
+    /// Taken out of the inbox, looked ahead at, and not run yet. Empty whenever a drain has ended.
+    taken: VecDeque<Envelope<C>>,
     /// Filled slots that wait for their ticket to be durable; tickets go up.
     held: VecDeque<(Ticket, SlotRef)>,
     /// Filled slots to be shown when the turn ends.
@@ -53,10 +59,11 @@ pub(crate) struct State<C> {
     pub(crate) poisoned: bool,
 }
 
-impl<C> State<C> {
+impl<C: Core> State<C> {
     pub(crate) fn new(core: C) -> Self {
         Self {
             core: Some(core),
+            taken: VecDeque::with_capacity(LOOK_AHEAD_OPS),
             held: VecDeque::new(),
             done: Vec::new(),
             wakes: Wakes::new(),
@@ -171,12 +178,13 @@ impl<'a, C: Core> Turn<'a, C> {
     /// holder that keeps the turn anyway.
     pub(crate) fn drain_unannounced(&mut self) -> bool {
         let mut ran = 0;
+        // What is taken is run in any case: nobody else could come for it.
         let empty = loop {
-            if self.budget_ops == 0 {
-                break false;
+            let empty = self.look_ahead();
+            if cfg!(inmem_mutant = "turn_taken_left_behind") && self.budget_ops == 0 {
+                break true;
             }
-            let Some(envelope) = self.inner.inbox.try_recv() else { break true };
-            self.budget_ops -= 1;
+            let Some(envelope) = self.state().taken.pop_front() else { break empty };
             ran += 1;
             self.run(envelope);
         };
@@ -186,6 +194,25 @@ impl<'a, C: Core> Turn<'a, C> {
             add_exclusive(&counters.commands_helped, ran);
         }
         empty
+    }
+
+    /// Takes commands out of the inbox, up to the bounds, for the core to look at before it runs them. Returns whether the inbox was
+    /// seen empty.
+    fn look_ahead(&mut self) -> bool {
+        while self.state().taken.len() < LOOK_AHEAD_OPS {
+            if self.budget_ops == 0 {
+                return false;
+            }
+            let Some(envelope) = self.inner.inbox.try_recv() else { return true };
+            self.budget_ops -= 1;
+            let state = self.state();
+            // Kept first: after a panic it is still to be refused.
+            state.taken.push_back(envelope);
+            if let (false, Some(core), Some(envelope)) = (state.poisoned, &state.core, state.taken.back()) {
+                core.look_ahead(&envelope.command);
+            }
+        }
+        false
     }
 
     fn run(&mut self, envelope: Envelope<C>) {

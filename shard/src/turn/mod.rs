@@ -106,6 +106,11 @@ pub trait Core: Send + 'static {
     /// A turn begins: a good time to read the clock, once.
     fn begin_turn(&mut self);
 
+    /// A command that is run soon, behind others: a good time to begin to fetch what it will wait for in memory.
+    fn look_ahead(&self, command: &Self::Command) {
+        let _ = command;
+    }
+
     /// Runs one command. A panic here poisons the shard, so closures of users are caught inside.
     fn execute(&mut self, command: Self::Command) -> (Self::Reply, Ticket);
 
