@@ -48,6 +48,16 @@ fn a_run_is_read_back_commit_by_commit() {
     assert_eq!(json_lines(&ok(&db, &["log", run, "--json", "--limit", "3"])).len(), 3);
     assert!(ok(&db, &["log", run, "--color", "always"]).contains('\u{1b}'));
 
+    // What an event and a span say, and not the bytes that they are packed in.
+    let said: Vec<Value> = json_lines(&ok(&db, &["log", run, "--json"]))
+        .into_iter()
+        .flat_map(|line| line["changes"].as_array().cloned().unwrap_or_default())
+        .collect();
+    assert!(said.iter().all(|change| change["value"]["$bytes"].is_null()), "{said:?}");
+    let event = said.iter().find(|change| change["tag"] == "event").expect("an event");
+    assert!(event["value"]["kind"].as_str().is_some_and(|kind| kind.starts_with("message.")), "{event}");
+    assert_eq!(event["value"]["hash"].as_str().map(str::len), Some(64));
+
     let plans = versions(&db, run, "plan");
     assert_eq!(plans.len(), 3);
     let replay = ok(&db, &["replay", run]);

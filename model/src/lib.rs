@@ -20,6 +20,7 @@ pub mod codec;
 mod de;
 mod error;
 mod from_typed;
+pub mod hex;
 mod json;
 mod key;
 pub mod limits;

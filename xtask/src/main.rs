@@ -7,6 +7,7 @@ mod coverage;
 mod gates;
 mod loom;
 mod peers;
+mod picture;
 mod report;
 mod shell;
 mod sim;
@@ -39,6 +40,8 @@ enum Command {
     Gates(gates::Arguments),
     /// Other engines, side by side.
     Peers(peers::Arguments),
+    /// The picture in the guide, of two trials of one task as a terminal shows them.
+    Picture(picture::Arguments),
     /// The models of the commit paths, in every order of their steps; or planted bugs, which they have to find.
     Loom(loom::Arguments),
     /// The whole engine on a simulated disk: power cuts, failing operations, planted bugs.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Ci(arguments) => ci::run(arguments, &mut report),
         Command::Gates(arguments) => gates::run(arguments, &mut report),
         Command::Peers(arguments) => peers::run(arguments, &mut report),
+        Command::Picture(arguments) => picture::run(arguments, &mut report),
         Command::Loom(arguments) => loom::run(arguments, &mut report),
         Command::Sim(arguments) => sim::sim(arguments, &mut report),
         Command::Crash(arguments) => sim::crash(arguments, &mut report),

@@ -88,11 +88,12 @@ impl Page {
             out.push('\n');
         }
         let newest = if all { 0 } else { self.events.len().saturating_sub(MAX_EVENTS) };
+        let digits = self.events.last().map_or(1, |event| event.sequence.to_string().len());
         let events = self.events[newest..]
             .iter()
             .map(|event| {
                 (
-                    format!("{} {}", event.sequence, event.kind),
+                    format!("{:>digits$} {}", event.sequence, event.kind),
                     text::fit(&gist(&event.payload.to_json()), MAX_EVENT_CHARS),
                 )
             })

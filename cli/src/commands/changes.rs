@@ -3,7 +3,7 @@
 use in_mem::{Commit, KeyBytes, KeyChange, Object, RunAt, Tag, Timestamp, Value};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, events::event_json};
 use crate::render::{Screen, Tone, gist, human, text};
 
 /// Characters of a value that a line shows where nothing else cuts it.
@@ -25,6 +25,20 @@ struct Line {
     what: &'static str,
     key: String,
     holds: String,
+    /// Of an event, its number.
+    number: Option<u64>,
+    /// Of an event or a span, what is stored in a packed form, as `--json` has it.
+    read: Option<serde_json::Value>,
+}
+
+impl Line {
+    /// The key, the numbers of events so wide.
+    fn shown_key(&self, digits: usize) -> String {
+        match self.number {
+            Some(number) => format!("{number:>digits$} {}", self.key),
+            None => self.key.clone(),
+        }
+    }
 }
 
 impl Moment {
@@ -44,10 +58,13 @@ impl Moment {
         let mut line = json!(self.commit);
         line["number"] = self.number.into();
         if let Some(changes) = line["changes"].as_array_mut() {
-            for (change, of) in changes.iter_mut().zip(&self.commit.changes) {
-                // The number of an event reads better than its eight bytes.
+            for ((change, of), read) in changes.iter_mut().zip(&self.commit.changes).zip(&self.lines) {
+                // The number of an event reads better than its eight bytes, and what it and a span say than their packed form.
                 if let Some(number) = sequence(of) {
                     change["key"] = number.into();
+                }
+                if let Some(read) = &read.read {
+                    change["value"] = read.clone();
                 }
             }
         }
@@ -70,20 +87,22 @@ impl Moment {
             out.push('\n');
         }
         let shown = &self.lines[..self.lines.len().min(max_changes)];
-        let column = shown.iter().map(|l| text::width(&l.key)).max().unwrap_or(0).min(MAX_KEY_COLUMNS);
-        for line in shown {
-            let (tone, used) = (tone(line.mark), 11 + text::width(&line.key).max(column) + 2);
+        let digits = shown.iter().filter_map(|line| line.number).max().unwrap_or(0).to_string().len();
+        let keys: Vec<String> = shown.iter().map(|line| line.shown_key(digits)).collect();
+        let column = keys.iter().map(|key| text::width(key)).max().unwrap_or(0).min(MAX_KEY_COLUMNS);
+        for (line, key) in shown.iter().zip(&keys) {
+            let (tone, used) = (tone(line.mark), 11 + text::width(key).max(column) + 2);
             let room = screen.width().map_or(MAX_VALUE_CHARS, |columns| columns.saturating_sub(used));
             out.push_str(&screen.paint(tone, &format!("  {} ", line.mark)));
             out.push_str(&screen.paint(Tone::Quiet, &format!("{:<5}  ", line.what)));
-            out.push_str(&screen.paint(Tone::Name, &text::pad_right(&line.key, column)));
+            out.push_str(&screen.paint(Tone::Name, &text::pad_right(key, column)));
             let end = format!("  {}", text::fit(&text::one_line(&line.holds), room));
             out.push_str(end.trim_end());
             out.push('\n');
         }
         let more = self.lines.len() - shown.len();
         if more > 0 {
-            let words = format!("    and {} more", human::counted(more as u64, "more change"));
+            let words = format!("    and {}; --all shows them", human::counted(more as u64, "more change"));
             out.push_str(&screen.paint(Tone::Quiet, &words));
             out.push('\n');
         }
@@ -123,8 +142,10 @@ fn line(change: &KeyChange, at: &RunAt, before: Option<&RunAt>) -> Result<Line, 
                 Some(event) => Line {
                     mark: '+',
                     what: "event",
-                    key: format!("{} {}", event.sequence, text::one_line(&event.kind)),
+                    key: text::one_line(&event.kind),
                     holds: gist(&event.payload.to_json()),
+                    number: Some(event.sequence),
+                    read: Some(event_json(&event)),
                 },
                 None => pair("event", key, None, None),
             }
@@ -144,7 +165,8 @@ fn line(change: &KeyChange, at: &RunAt, before: Option<&RunAt>) -> Result<Line, 
                         ),
                     };
                     let holds = format!("{} {}, {how}", head.kind.as_str(), head.name);
-                    Line { mark: if was { '~' } else { '+' }, what: "span", key, holds }
+                    let mark = if was { '~' } else { '+' };
+                    Line { mark, what: "span", key, holds, number: None, read: Some(json!(span)) }
                 }
                 None => pair("span", key, None, None),
             }
@@ -163,7 +185,7 @@ fn run_line(at: &RunAt, before: Option<&RunAt>) -> Line {
         Some(was) if was == now => ('~', "metadata", String::new()),
         Some(was) => ('~', "status", format!("{was} → {now}")),
     };
-    Line { mark, what: "run", key: key.to_owned(), holds }
+    Line { mark, what: "run", key: key.to_owned(), holds, number: None, read: None }
 }
 
 fn pair(what: &'static str, key: String, old: Option<Value>, new: Option<&Value>) -> Line {
@@ -173,7 +195,7 @@ fn pair(what: &'static str, key: String, old: Option<Value>, new: Option<&Value>
         (Some(old), Some(new)) => ('~', format!("{} → {}", preview(&old), preview(new))),
         (old, None) => ('-', old.map(|old| preview(&old)).unwrap_or_default()),
     };
-    Line { mark, what, key, holds }
+    Line { mark, what, key, holds, number: None, read: None }
 }
 
 /// The fields that differ, by name.

@@ -66,7 +66,7 @@ fn line(event: &Event, imported: bool) -> TimelineEvent {
 }
 
 /// An event as `--json` has it: the hash in hex.
-fn event_json(event: &Event) -> Value {
+pub(super) fn event_json(event: &Event) -> Value {
     let hash: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     json!({
         "sequence": event.sequence, "kind": event.kind, "stream": event.stream.as_ref().map(|(name, _)| name),

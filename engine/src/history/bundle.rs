@@ -109,6 +109,7 @@ pub struct BundledRun {
     /// The end of its event chain.
     pub head: ChainHead,
     /// The digest of its content.
+    #[serde(with = "in_mem_model::hex")]
     pub content: [u8; 32],
 }
 

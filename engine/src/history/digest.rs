@@ -24,8 +24,10 @@ pub(super) const TAGS: [Tag; 5] = [Tag::Kv, Tag::Event, Tag::State, Tag::Trace, 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest {
     /// Over everything, versions and times included.
+    #[serde(with = "in_mem_model::hex")]
     pub exact: [u8; 32],
     /// Over what the run holds, not when it came to hold it.
+    #[serde(with = "in_mem_model::hex")]
     pub content: [u8; 32],
 }
 

@@ -153,13 +153,10 @@ impl Engine {
         let gone: BTreeSet<RunId> = free.union(&released).copied().collect();
         let past = self.past_of(&gone)?;
         (report.log_bytes, report.log_bytes_left) = (past.bytes, past.left);
-        if report.runs.is_empty() && released.is_empty() {
-            return Ok(report);
-        }
         let measured = || self.path.as_ref().map_or(0, |path| disk_bytes(&*self.storage, path));
         let before = measured();
         report.disk_bytes = (before, before);
-        if dry_run {
+        if dry_run || (report.runs.is_empty() && released.is_empty()) {
             return Ok(report);
         }
         if history_only {

@@ -42,6 +42,7 @@ pub struct Event {
     /// The version of the commit that appended it.
     pub version: Version,
     /// The chain's hash up to and including this event.
+    #[serde(with = "in_mem_model::hex")]
     pub hash: [u8; HASH_BYTES],
 }
 
@@ -51,6 +52,7 @@ pub struct ChainHead {
     /// How many events there are.
     pub len: u64,
     /// The hash of the last one, or [`CHAIN_START`].
+    #[serde(with = "in_mem_model::hex")]
     pub hash: [u8; HASH_BYTES],
 }
 
