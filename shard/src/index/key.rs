@@ -3,7 +3,7 @@
 use in_mem_model::{RunId, Tag};
 
 /// Where something lives, borrowed: run, tag and the user's bytes.
-#[derive(Clone, Copy, Debug, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRef<'a> {
     /// The run.
     pub run: RunId,
@@ -11,25 +11,6 @@ pub struct KeyRef<'a> {
     pub tag: Tag,
     /// The user's key.
     pub user: &'a [u8],
-}
-
-/// Longest user key that is compared word by word where it stands: a call of the system's comparison costs more than that.
-const COMPARED_HERE_BYTES: usize = 64;
-
-impl PartialEq for KeyRef<'_> {
-    #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        if self.run != other.run || self.tag != other.tag || self.user.len() != other.user.len() {
-            return false;
-        }
-        if self.user.len() > COMPARED_HERE_BYTES {
-            return self.user == other.user;
-        }
-        let ((words, rest), (other_words, other_rest)) =
-            (self.user.as_chunks::<8>(), other.user.as_chunks::<8>());
-        words.iter().zip(other_words).all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
-            && rest.iter().zip(other_rest).all(|(a, b)| a == b)
-    }
 }
 
 impl<'a> KeyRef<'a> {

@@ -172,14 +172,6 @@ impl Segment {
         segment.wrapping_add(1).cast()
     }
 
-    /// Begins to fetch both lines of the hash's home group. Follows no pointer.
-    #[inline(always)]
-    fn prefetch_group(segment: *mut Self, groups_log2: u16, hash: u64) {
-        let group = Self::groups(segment).wrapping_add(hash as usize & ((1 << groups_log2) - 1));
-        prefetch_line(group.cast());
-        prefetch_line(group.cast::<u8>().wrapping_add(size_of::<[AtomicPtr<Node>; GROUP_SLOTS]>()));
-    }
-
     /// # Safety
     /// Nobody can reach the segment.
     unsafe fn destroy(arena: &mut Arena, segment: *mut Self) {
@@ -382,19 +374,9 @@ impl Table {
         let cell = unsafe { &*directory.add(directory_index(hash, u32::from(depth))) };
         // Relaxed: the segment may be gone; only its address is used.
         let (segment, groups_log2) = untagged(cell.segment.load(Ordering::Relaxed));
-        Segment::prefetch_group(segment, groups_log2, hash);
-    }
-
-    /// As [`Table::prefetch`], for a key that is not there: with the segment's counts.
-    ///
-    /// # Safety
-    /// The caller is the writer.
-    #[inline]
-    pub(super) unsafe fn prefetch_to_insert(&self, hash: u64) {
-        // SAFETY: passed on.
-        let (segment, groups_log2) = unsafe { self.segment(hash) };
-        prefetch_line(segment.cast());
-        Segment::prefetch_group(segment, groups_log2, hash);
+        let group = Segment::groups(segment).wrapping_add(hash as usize & ((1 << groups_log2) - 1));
+        prefetch_line(group.cast());
+        prefetch_line(group.cast::<u8>().wrapping_add(64));
     }
 
     /// Begins to fetch the version and the entry that a search for the key will most likely end at.
