@@ -232,3 +232,38 @@ fn a_version_is_installed_once() {
     bed.writer.publish(Version(5));
     bed.writer.collect();
 }
+
+/// Collections used to look at everything that was superseded beside a snapshot, and at all that one had held, at once: one put
+/// in a hundred waited for hundreds of others.
+#[test]
+fn no_commit_lets_go_of_much_at_once_of_what_a_snapshot_held() {
+    const KEYS: usize = 4_000;
+    /// Versions that one commit may free: twice what it superseded, and a little, by each of two ways.
+    const MOST_AT_ONCE: usize = 8;
+    let mut bed = Bed::new(IndexConfig::new(1));
+    let user = |n: usize| (n as u64).to_be_bytes();
+    for n in 0..KEYS {
+        bed.put(&user(n), Some(Value::from(1)));
+        bed.writer.maintain();
+    }
+    let pin = bed.reader.pin().unwrap();
+    for n in 0..KEYS {
+        bed.put(&user(n), Some(Value::from(2)));
+        bed.writer.maintain();
+    }
+    let held = bed.writer.stats();
+    assert_eq!(held.versions, 2 * KEYS);
+    assert!(held.held_bytes > 0);
+    drop(pin);
+    let mut before = held.versions;
+    let mut commits = 0;
+    while bed.writer.stats().versions > KEYS + 300 {
+        bed.put(&user(commits % KEYS), Some(Value::from(3)));
+        bed.writer.maintain();
+        let now = bed.writer.stats().versions;
+        assert!(before <= now + MOST_AT_ONCE, "commit {commits} freed {}", before - now);
+        before = now;
+        commits += 1;
+        assert!(commits < 2 * KEYS, "what was held is not let go: {now} versions of {KEYS} keys");
+    }
+}

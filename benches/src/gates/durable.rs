@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use in_mem::{Database, Durability, Run};
 
@@ -17,6 +17,8 @@ use crate::timing::{Series, clock_nanos, median, nanos, tails, timed};
 const RECORD_BYTES: usize = 192;
 /// Size of the file the bare loop writes to, zeroed before.
 const FILE_BYTES: usize = 16 << 20;
+/// Most puts that are timed beside one checkpoint.
+const MOST_PUTS_BESIDE: usize = 4_000_000;
 /// Writes under way at a time, over all threads.
 const IN_FLIGHT: usize = 64;
 
@@ -143,4 +145,73 @@ pub(super) fn buffered(scale: &Scale) -> Figures {
             )
             .note(format!("{:.0} ns / {:.0} ns, {syncs} syncs", with.median(), without.median())),
     ])
+}
+
+/// Puts while a checkpoint of all keys is written, beside the same puts with none. Everything as it is by default, but that
+/// checkpoints are written when they are asked for.
+pub(super) fn checkpoint(scale: &Scale) -> Figures {
+    let keys = crate::subject::keys(scale.many_keys);
+    let clock = clock_nanos();
+    let dir = scratch()?;
+    let db = Database::builder()
+        .path(dir.path())
+        .shards(1)
+        .checkpoint_interval(None)
+        .checkpoint_log_bytes(None)
+        .open()?;
+    let run = filled(&db, &keys)?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut put = || {
+        run.kv().put(any(&mut random, &keys), fresh()).expect("puts");
+    };
+    let [mut with, mut without, mut took]: [Series; 3] = Default::default();
+    // Made once: memory that comes and goes beside the puts would give the system pages back that they then ask for.
+    let [mut quiet, mut beside] = [(); 2].map(|()| Vec::with_capacity(MOST_PUTS_BESIDE));
+    let mut puts = 0;
+    // The first round is not counted: its puts are the first to overwrite.
+    for round in 0..=scale.long_rounds {
+        // What the checkpoint before held for its sake is let go by the puts behind it, which are neither with nor without.
+        (0..beside.len()).for_each(|_| put());
+        quiet.clear();
+        beside.clear();
+        quiet.extend((0..scale.timed_operations).map(|_| (nanos(1, &mut put) - clock).max(1.0)));
+        let (written, seconds) = std::thread::scope(|scope| {
+            let checkpoint = scope.spawn(|| {
+                let start = Instant::now();
+                (db.checkpoint(), start.elapsed().as_secs_f64())
+            });
+            while !checkpoint.is_finished() && beside.len() < MOST_PUTS_BESIDE {
+                beside.push((nanos(1, &mut put) - clock).max(1.0));
+            }
+            checkpoint.join().expect("no panic")
+        });
+        let entries: u64 = written?.iter().flatten().map(|stats| stats.entries).sum();
+        if entries < keys.len() as u64 {
+            return Err(format!("a checkpoint of {} keys has {entries} entries", keys.len()).into());
+        }
+        if round > 0 {
+            // Of all of them, whatever the checkpoint was at: a median of parts would leave a short bad phase out.
+            with.push(p99_of(&mut beside));
+            without.push(p99_of(&mut quiet));
+            took.push(seconds);
+            puts += beside.len();
+        }
+    }
+    db.close()?;
+    let ratio = with.ratio_to(&without);
+    Ok(vec![scale.judged("checkpoint.put-p99.with/without", ratio, "ratio", Limit::AtMost(3.0)).note(
+        format!(
+            "{:.0} ns / {:.0} ns; {puts} puts beside {} checkpoints of {:.2} s",
+            with.median(),
+            without.median(),
+            scale.long_rounds,
+            took.median()
+        ),
+    )])
+}
+
+/// In place, so that it asks for no memory.
+fn p99_of(samples: &mut [f64]) -> f64 {
+    let at = (samples.len() * 99 / 100).min(samples.len() - 1);
+    *samples.select_nth_unstable_by(at, f64::total_cmp).1
 }

@@ -59,6 +59,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "heap", run: memory::heap },
     Group { name: "strict", run: durable::strict },
     Group { name: "buffered", run: durable::buffered },
+    Group { name: "checkpoint", run: durable::checkpoint },
     Group { name: "log", run: recovery::log_bytes },
     Group { name: "recovery", run: recovery::recovery },
     Group { name: "events", run: events::measure },

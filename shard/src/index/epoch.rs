@@ -64,7 +64,10 @@ pub(super) enum Refused {
 }
 
 /// What a scan found.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Scan {
+    /// What was committed. Whoever was not there yet registers here or later.
+    pub(super) horizon: u64,
     /// No traversal is below this.
     pub(super) quiescent: u64,
     /// No pin is below this.
@@ -232,7 +235,7 @@ impl Epoch {
             versions.sort_unstable();
             versions.dedup();
         }
-        Scan { quiescent, oldest_pin, safe: versions[0] }
+        Scan { horizon, quiescent, oldest_pin, safe: versions[0] }
     }
 
     /// Writer: takes the pins at `version` away. They count until the next scan. Returns how many there were.

@@ -29,7 +29,7 @@ pub(super) struct Node {
 pub(super) struct Body {
     pub(super) version: u64,
     pub(super) timestamp: i64,
-    /// 0: never.
+    /// [`NEVER`], or a time, which may lie before 1970.
     pub(super) expires_at: i64,
     pub(super) entry: *mut Entry,
     /// `None`: the key was deleted.
@@ -46,7 +46,7 @@ impl Node {
             body: UnsafeCell::new(Body {
                 version: 0,
                 timestamp: 0,
-                expires_at: 0,
+                expires_at: NEVER,
                 entry: std::ptr::null_mut(),
                 value: None,
             }),
@@ -74,7 +74,16 @@ impl Node {
     }
 }
 
+/// The time of a version that does not expire.
+pub(super) const NEVER: i64 = i64::MAX;
+
 impl Body {
+    /// When it expires.
+    #[inline]
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        (self.expires_at != NEVER).then_some(Timestamp(self.expires_at))
+    }
+
     /// The body as it is handed out; `None` for a deletion.
     #[inline]
     pub(super) fn to_versioned(&self) -> Option<VersionedValue> {
@@ -82,7 +91,7 @@ impl Body {
             value: self.value.clone()?,
             version: Version(self.version),
             timestamp: Timestamp(self.timestamp),
-            expires_at: (self.expires_at != 0).then_some(Timestamp(self.expires_at)),
+            expires_at: self.expires_at(),
         })
     }
 }

@@ -75,9 +75,11 @@ pub(super) struct Reclaim {
     fresh: usize,
     /// How many to free at a commit, so that what was there at the last collection is gone by the next.
     share: usize,
-    /// No registration was below this at the last scan, and none will be.
-    safe: u64,
-    /// The most that `safe` ever was: deletions up to here may be taken out, and with them every trace of the key.
+    /// Of `installs`, those that [`Reclaim::go_on`] has gone on for.
+    gone_on: usize,
+    /// What the last scan found.
+    scan: Scan,
+    /// The most that its `safe` ever was: deletions up to here may be taken out, and with them every trace of the key.
     forgotten: u64,
 }
 
@@ -107,7 +109,8 @@ impl Reclaim {
             installs: 0,
             fresh: 0,
             share: 0,
-            safe: 0,
+            gone_on: 0,
+            scan: Scan::default(),
             forgotten: 0,
         }
     }
@@ -200,10 +203,37 @@ impl Reclaim {
         }
         for _ in 0..steps {
             match self.superseded.front() {
-                Some(record) if record.version <= self.safe => self.free_oldest(arena),
+                Some(record) if record.version <= self.scan.safe => self.free_oldest(arena),
                 _ => return,
             }
         }
+    }
+
+    /// Whether there is something that [`Reclaim::trickle`] leaves: somebody sees, or saw until now, what was superseded.
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        self.scan.oldest_pin < self.scan.horizon
+            || !self.recheck.is_empty()
+            || !self.limbo.is_empty()
+            || !self.retained.is_empty()
+    }
+
+    /// Goes on from what the last scan found, by twice as much as was superseded since the last time: holds what somebody can see,
+    /// and frees what nobody can any more.
+    ///
+    /// A little at every commit instead of all at a collection: beside a snapshot, or behind one that was given back, no commit
+    /// waits for hundreds of versions to be looked at. What the scan found stays true of all that was committed then: whoever
+    /// registered since did so at that or later.
+    pub(super) fn go_on(&mut self, committed: u64, arena: &mut Arena) {
+        let mut steps = 2 * (self.installs - self.gone_on) + 2;
+        self.gone_on = self.installs;
+        let scan = self.scan;
+        let mut left_over = steps;
+        if scan.oldest_pin < scan.horizon || !self.retained.is_empty() {
+            self.superseded_pass(&scan, committed, arena, &mut steps);
+        }
+        self.free_limbo(&scan, arena, &mut left_over);
+        self.held_pass(&scan, committed, arena, &mut left_over);
     }
 
     /// Frees what the oldest record superseded. Everybody is at its version or later, now and from now on, and nothing is
@@ -227,21 +257,23 @@ impl Reclaim {
         }
     }
 
-    /// Scans the registrations and takes a bounded number of steps. With `lazy`, versions that everybody is past are left
-    /// to [`Reclaim::trickle`]. Fills `unlink` with keys that are to be taken out of table and order, and then given to
+    /// Scans the registrations and takes a bounded number of steps. With `lazy`, all but deleted keys is left to
+    /// [`Reclaim::trickle`] and [`Reclaim::go_on`]. Fills `unlink` with keys that are to be taken out of table and order, and then given to
     /// [`Reclaim::bury`].
     pub(super) fn collect(&mut self, epoch: &Epoch, arena: &mut Arena, lazy: bool) {
         let mut steps = COLLECT_STEPS + 2 * std::mem::take(&mut self.installs);
         let scan = epoch.scan(&mut self.versions);
-        self.safe = scan.safe;
+        self.scan = scan;
+        self.gone_on = 0;
         self.share = self.superseded.len().div_ceil(COLLECT_INTERVAL_COMMITS as usize);
         self.forgotten = self.forgotten.max(scan.safe);
-        let committed = epoch.committed();
-        self.free_limbo(&scan, arena, &mut steps);
-        if !lazy || scan.oldest_pin < committed || !self.retained.is_empty() {
+        self.find_released();
+        if !lazy {
+            let committed = epoch.committed();
+            self.free_limbo(&scan, arena, &mut steps);
             self.superseded_pass(&scan, committed, arena, &mut steps);
+            self.held_pass(&scan, committed, arena, &mut steps);
         }
-        self.held_pass(&scan, committed, arena, &mut steps);
         self.tombstone_pass(&scan, &mut steps);
         self.expire(epoch, &scan);
     }
@@ -274,7 +306,7 @@ impl Reclaim {
         while *steps > 0
             && let Some(&Superseded { newer, version }) = self.superseded.front()
             // Past the horizon a reader may yet register where it can see the older version.
-            && version <= committed
+            && version <= scan.horizon
         {
             let free_at_once = scan.safe >= version || cfg!(inmem_mutant = "ignore_readers");
             if !free_at_once && scan.oldest_pin >= version {
@@ -300,13 +332,17 @@ impl Reclaim {
         }
     }
 
-    /// Looks at what was held by registrations that are gone.
-    fn held_pass(&mut self, scan: &Scan, committed: u64, arena: &mut Arena, steps: &mut usize) {
+    /// Finds what was held by registrations that are gone.
+    fn find_released(&mut self) {
         let gone =
             self.held_by_registration.keys().filter(|version| self.versions.binary_search(version).is_err());
         for version in gone.copied().collect::<Vec<_>>() {
             self.recheck.extend(self.held_by_registration.remove(&version));
         }
+    }
+
+    /// Looks at what was held by registrations that are gone.
+    fn held_pass(&mut self, scan: &Scan, committed: u64, arena: &mut Arena, steps: &mut usize) {
         while *steps > 0
             && let Some(batch) = self.recheck.last_mut()
         {
@@ -399,9 +435,9 @@ impl Reclaim {
 
     /// Takes the oldest snapshots away when they hold too much.
     fn expire(&mut self, epoch: &Epoch, scan: &Scan) {
-        let horizon = self.versions.last().copied().unwrap_or(0);
-        let held_by_pins =
-            scan.oldest_pin < horizon && self.recheck.is_empty() && !self.held_by_registration.is_empty();
+        let held_by_pins = scan.oldest_pin < scan.horizon
+            && self.recheck.is_empty()
+            && !self.held_by_registration.is_empty();
         if self.held_bytes - self.limbo_bytes > self.snapshot_bytes_limit && held_by_pins {
             self.expired_pins += epoch.expire(scan.oldest_pin);
         }

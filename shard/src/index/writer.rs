@@ -10,7 +10,7 @@ use super::arena::Arena;
 use super::hash::RunHash;
 use super::key::{HashedKey, KeyRef};
 use super::limits::{COLLECT_INTERVAL_COMMITS, DEFAULT_SNAPSHOT_BYTES};
-use super::node::{Body, Entry, Node};
+use super::node::{Body, Entry, NEVER, Node};
 use super::order::{Order, Range};
 use super::reader::{IndexReader, Shared};
 use super::reclaim::Reclaim;
@@ -57,7 +57,7 @@ impl<'a> NodeView<'a> {
         Self {
             version: Version(body.version),
             timestamp: Timestamp(body.timestamp),
-            expires_at: (body.expires_at != 0).then_some(Timestamp(body.expires_at)),
+            expires_at: body.expires_at(),
             value: body.value.as_ref(),
         }
     }
@@ -319,7 +319,7 @@ impl IndexWriter {
         }
         self.installed = self.installed.max(version.0);
         let node = self.arena.as_mut().expect("taken by drop only").allocate_node();
-        let expires_at = expires_at.map_or(0, |at| at.0);
+        let expires_at = expires_at.map_or(NEVER, |at| at.0);
         let entry = found.map_or(ptr::null_mut(), |found| found.entry);
         let new = Body { version: version.0, timestamp: timestamp.0, expires_at, entry, value };
         let Some(found) = found else {
@@ -388,6 +388,10 @@ impl IndexWriter {
     /// installations that follow, a little by each. To be called after every commit, or at least once a turn.
     #[inline]
     pub fn maintain(&mut self) {
+        if self.reclaim.has_more() {
+            let arena = self.arena.as_mut().expect("taken by drop only");
+            self.reclaim.go_on(self.shared.epoch.committed(), arena);
+        }
         if self.commits_since_collect >= COLLECT_INTERVAL_COMMITS {
             self.collect_some(true);
         }
