@@ -56,6 +56,8 @@ fn a_sound_database_is_sound_and_so_is_its_copy() {
     assert_eq!(ok(&copy, &["get", &run, "key 050"]), ok(&db, &["get", &run, "key 050"]));
     let said = fails(&db, 1, &["backup", copy.to_str().expect("a name")]);
     assert!(said.contains("copy"), "what is there is not written over: {said}");
+    let salvaged = dir.path().join("salvaged");
+    ok(&db, &["salvage", db.to_str().expect("a name"), salvaged.to_str().expect("a name")]);
     let said = fails(&dir.path().join("missing"), 1, &["check"]);
     assert!(said.contains("there is no database at"), "{said}");
 }
@@ -70,10 +72,23 @@ fn damage_is_found_refused_and_what_is_left_is_saved() {
     assert_eq!(out.status.code(), Some(1));
     assert!(common::text(&out.stdout).contains("damaged"), "{}", common::text(&out.stdout));
     let said = fails(&db, 1, &["runs"]);
-    assert!(said.contains("in-mem salvage"), "opening says what to do: {said}");
     let names = [db.to_str().expect("a name"), saved.to_str().expect("a name")];
-    let report = json_lines(&ok(&db, &["salvage", names[0], names[1], "--json"])).remove(0);
+    let command = format!("in-mem salvage {} TO", names[0]);
+    assert!(said.contains(&command), "opening says what to do: {said}");
+    assert!(
+        common::text(&out.stdout).contains(&command),
+        "and so does a check: {}",
+        common::text(&out.stdout)
+    );
+    let salvaged = common::on(&db, &["salvage", names[0], names[1], "--json"]);
+    assert_eq!(salvaged.status.code(), Some(3), "saved, but something is lost");
+    let report = json_lines(&common::text(&salvaged.stdout)).remove(0);
     assert!(report["lost"].as_array().is_some_and(|lost| !lost.is_empty()), "{report}");
+    let again = dir.path().join("again");
+    let salvaged = common::on(&db, &["salvage", names[0], again.to_str().expect("a name")]);
+    assert_eq!(salvaged.status.code(), Some(3));
+    let (listed, count) = (common::text(&salvaged.stdout), report["lost"].as_array().map_or(0, Vec::len));
+    assert_eq!(listed.lines().filter(|line| line.contains(".wal")).count(), count, "all of it: {listed}");
     assert_eq!(ok(&saved, &["get", &run, "key 010"]).len(), 1_001);
     assert_eq!(ok(&saved, &["get", &run, "key 090"]).len(), 1_001);
     fails(&saved, 1, &["get", &run, "key 050"]);

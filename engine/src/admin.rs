@@ -19,6 +19,11 @@ mod salvage;
 
 pub use salvage::{SalvageReport, salvage, salvage_on};
 
+/// The command that saves what can be read of the database in `path`.
+pub fn salvage_command(path: &Path) -> String {
+    in_mem_wal::salvage_command(&path.join(in_mem_wal::manifest::MANIFEST_NAME))
+}
+
 /// Something wrong, or worth knowing, about a file of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

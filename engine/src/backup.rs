@@ -46,7 +46,10 @@ impl Engine {
         refuse_what_is_there(&**storage, to)?;
         let io = |error: LogError| Error::Open(error.into());
         storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
-        let _lock = if self.on_file_system { Some(DirLock::acquire(to).map_err(io)?) } else { None };
+        let mut lock = if self.on_file_system { Some(DirLock::acquire(to).map_err(io)?) } else { None };
+        if let Some(lock) = &mut lock {
+            lock.announce().map_err(io)?;
+        }
         let _no_checkpoint = self.checkpointer.hold_off();
         // All of them first: the moments are as close together as they can be.
         let held: Vec<Held<'_>> = self

@@ -7,7 +7,7 @@ use std::time::Duration;
 use in_mem_model::{KeyError, RunId, SerdeError, ValueError};
 use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
-use in_mem_wal::LogError;
+use in_mem_wal::{LogError, salvage_command};
 
 use crate::history::{BundleError, HistoryError};
 use crate::step_error::StepError;
@@ -97,8 +97,8 @@ pub enum OpenError {
     /// There are commits, but no manifest that says of what.
     #[error(
         "{} has no manifest, but commits ({}): its MANIFEST was lost, or a backup into it never ended; restore the MANIFEST, \
-         make the backup again, or save what can be read with `in-mem salvage FROM TO`",
-        path.display(), example.display()
+         make the backup again, or save what can be read with `{}`",
+        path.display(), example.display(), salvage_command(&path.join("MANIFEST"))
     )]
     ManifestMissing {
         /// The directory.
@@ -107,10 +107,7 @@ pub enum OpenError {
         example: PathBuf,
     },
     /// The newest checkpoint is damaged, and what it covers is nowhere else.
-    #[error(
-        "{source}; an older checkpoint and the log do not make up for it ({instead}): restore a backup, or save what can be \
-         read with `in-mem salvage FROM TO`"
-    )]
+    #[error("{source}; an older checkpoint and the log do not make up for it ({instead})")]
     CheckpointLost {
         /// The damage.
         source: Arc<LogError>,
@@ -121,7 +118,7 @@ pub enum OpenError {
     #[error(transparent)]
     Log(Arc<LogError>),
     /// A checkpoint's entry cannot be read.
-    #[error("{}: {source}; `in-mem salvage FROM TO` saves what can be read", path.display())]
+    #[error("{}: {source}; `{}` saves what can be read", path.display(), salvage_command(path))]
     Checkpoint {
         /// The checkpoint.
         path: PathBuf,
@@ -129,8 +126,10 @@ pub enum OpenError {
         source: LoadError,
     },
     /// A record of the log cannot be applied.
-    #[error("shard {shard}: {source}; `in-mem salvage FROM TO` saves what can be read")]
+    #[error("shard {shard}: {source}; `{}` saves what can be read", salvage_command(dir))]
     Replay {
+        /// The shard's directory.
+        dir: PathBuf,
         /// The shard.
         shard: usize,
         /// What is wrong.

@@ -58,6 +58,7 @@ impl Engine {
                 .map_err(|source| OpenError::Log(Arc::new(source)))?;
         }
         let mut recovered = recover_all(&directory, &storage, &config)?;
+        directory.take_over(&*storage)?;
         if directory.is_new() {
             // The logs are there and hold nothing: from here on it is a database.
             directory.write_manifest(&*storage)?;

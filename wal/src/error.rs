@@ -84,7 +84,7 @@ pub enum LogError {
     /// A checkpoint, manifest or index is damaged.
     #[error(
         "{} is damaged at offset {offset}: expected {expected}, found {found}; restore a backup, or save what can \
-         be read with `in-mem salvage FROM TO`", file.display()
+         be read with `{}`", file.display(), salvage_command(file)
     )]
     Damaged {
         /// The file.
@@ -105,7 +105,10 @@ pub enum LogError {
         pid: Option<u32>,
     },
     /// There is no log where one has to be.
-    #[error("there is no log in {}: a log was expected there; restore it from a backup", dir.display())]
+    #[error(
+        "there is no log in {}: a log was expected there; restore a backup, or save what can be read with `{}`",
+        dir.display(), salvage_command(dir)
+    )]
     Missing {
         /// The shard's directory.
         dir: PathBuf,
@@ -145,7 +148,7 @@ pub enum LogError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is corrupt at offset {offset} ({case}): expected {expected}, found {found}; nothing was changed; \
-     restore a backup, or save what can be read with `in-mem salvage FROM TO`", file.display()
+     restore a backup, or save what can be read with `{}`", file.display(), salvage_command(file)
 )]
 pub struct Corruption {
     /// The damaged file, or the one that shows that another is missing.
@@ -158,6 +161,20 @@ pub struct Corruption {
     pub expected: String,
     /// What is there.
     pub found: String,
+}
+
+/// The command that saves what can be read of the database that a file or a shard's directory belongs to.
+pub fn salvage_command(file: &Path) -> String {
+    let is_generation =
+        |path: &&Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gen-"));
+    let generation = file.ancestors().find(is_generation).unwrap_or(file);
+    let database = generation.parent().unwrap_or(generation).display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !database.is_empty() && database.chars().all(is_plain) {
+        return format!("in-mem salvage {database} TO");
+    }
+    let database = if database.is_empty() { ".".to_owned() } else { database.replace('\'', r"'\''") };
+    format!("in-mem salvage '{database}' TO")
 }
 
 impl From<Corruption> for LogError {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ApplyError, LogError};
-use crate::index::{SegmentIndex, header_of};
+use crate::index::{SegmentIndex, first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{Start, intact};
+use crate::scan::{Expect, Start, expected, intact};
 use crate::segment::{
     SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
 };
@@ -216,6 +216,56 @@ impl HistoryReader {
         }
     }
 
+    /// A segment's header and its start record, which says where the log comes from. `None` where it was not begun.
+    pub(crate) fn start_of(&mut self, number: u64) -> Result<Option<(SegmentHeader, Start)>, LogError> {
+        let (file, path, header, _) = self.parts(number)?;
+        let mut start = [0; START_BYTES as usize];
+        read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
+        Ok(Start::read(&start, 0, &header).map(|start| (header, start)))
+    }
+
+    /// That nothing is missing between the end of what was read of one segment and the start of the one that was begun after it:
+    /// a segment that is gone, or one that was read to some damage only, must not go unseen.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], naming the segment in which the log does not go on.
+    pub(crate) fn must_go_on(
+        &mut self,
+        end: Position,
+        header: &SegmentHeader,
+        next: u64,
+        start: &Start,
+    ) -> Result<(), LogError> {
+        if start.from_segment != end.segment {
+            let (_, next_path, ..) = self.parts(next)?;
+            let expected = format!("a segment that goes on from segment {:016x}", end.segment);
+            let found = format!("one that goes on from {:016x}: a segment is missing", start.from_segment);
+            return Err(LogError::damaged(&next_path, SEGMENT_HEADER_BYTES, expected, found));
+        }
+        if header.rewritten.is_none() {
+            if start.from_end == end.offset {
+                return Ok(());
+            }
+            let (_, path, ..) = self.parts(end.segment)?;
+            let expected = format!("records up to offset {}", start.from_end);
+            return Err(LogError::damaged(&path, end.offset, expected, "none that can be read"));
+        }
+        // Where records were erased its end lies elsewhere, and its records have the numbers that they had.
+        let (file, path, _, len) = self.parts(end.segment)?;
+        let mut bytes = vec![0; end.offset.min(len) as usize];
+        read_exact_at(&*file, 0, &mut bytes).map_err(LogError::io("read", &path))?;
+        let (mut expect, mut at) = (first_expected(&bytes, header), SEGMENT_HEADER_BYTES as usize);
+        while let Ok((record, _, size)) = expected(&bytes, at, &expect) {
+            expect = Expect { lsn: record.lsn.saturating_add(1), prev_crc: record.crc, ..expect };
+            at += size;
+        }
+        if expect.lsn == start.lsn {
+            return Ok(());
+        }
+        let wanted = format!("records up to number {}", start.lsn.saturating_sub(1));
+        Err(LogError::damaged(&path, at as u64, wanted, "none that can be read"))
+    }
+
     /// The segment in which the log goes on behind a torn tail: its start record names this place and the record before it.
     fn goes_on(&mut self, end: Position, last: &Header) -> Result<Option<u64>, LogError> {
         for (number, _) in self.segments()?.into_iter().filter(|(number, _)| *number > end.segment) {
@@ -242,8 +292,16 @@ impl HistoryReader {
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
     ) -> Result<u64, LogError> {
         let mut count = 0;
+        let mut ended: Option<(Position, SegmentHeader)> = None;
         for (number, path) in self.segments()?.into_iter().filter(|(n, _)| *n < before) {
-            let offsets = match SegmentIndex::open_or_build(&*self.storage, &path)?.offsets(run) {
+            let index = SegmentIndex::open_or_build(&*self.storage, &path)?;
+            if let Some((header, start)) = self.start_of(number)? {
+                if let Some((end, header)) = ended {
+                    self.must_go_on(end, &header, number, &start)?;
+                }
+                ended = Some((Position { segment: number, offset: index.end() }, header));
+            }
+            let offsets = match index.offsets(run) {
                 Err(LogError::Damaged { .. }) => SegmentIndex::build(&*self.storage, &path)?.offsets(run)?,
                 other => other?,
             };

@@ -56,6 +56,8 @@ impl SegmentIndex {
             Err(LogError::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(LogError::io("open", &index_path(segment))(source))
             }
+            // Somebody newer made it: not to be written over.
+            Err(error @ LogError::NewerFormat { .. }) => Err(error),
             Err(_) => Self::build(storage, segment),
         }
     }
@@ -88,10 +90,13 @@ impl SegmentIndex {
         let half = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let mut zeroed = head;
         zeroed[12..16].fill(0);
-        if head[..8] != MAGIC
-            || u16::from_le_bytes([head[8], head[9]]) != FORMAT_VERSION
-            || crc32fast::hash(&zeroed) != half(12)
-        {
+        let version = u16::from_le_bytes([head[8], head[9]]);
+        let is_sound = head[..8] == MAGIC && crc32fast::hash(&zeroed) == half(12);
+        // Of a newer format only where its header is sound: of a damaged one nothing is to be believed, and it is built again.
+        if is_sound && version > FORMAT_VERSION {
+            return Err(LogError::NewerFormat { file: path, found: version, supported: FORMAT_VERSION });
+        }
+        if !is_sound || version != FORMAT_VERSION {
             return Err(LogError::damaged(&path, 0, "a sound index header", "another"));
         }
         // A recycled number never comes back, but a copied file might.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::LogError;
 
@@ -14,6 +14,7 @@ const LOCK_NAME: &str = "LOCK";
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
+    path: PathBuf,
 }
 
 impl Drop for DirLock {
@@ -25,11 +26,11 @@ impl Drop for DirLock {
 }
 
 impl DirLock {
-    /// Takes the lock of an existing directory and writes this process's id into it. [`LogError::Locked`] names the
-    /// other's.
+    /// Takes the lock of an existing directory, and changes nothing there but that it makes the file where there is none.
+    /// [`LogError::Locked`] names the process that announced itself last.
     pub fn acquire(dir: &Path) -> Result<DirLock, LogError> {
         let path = dir.join(LOCK_NAME);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -46,13 +47,20 @@ impl DirLock {
             }
             Err(TryLockError::Error(e)) => return Err(LogError::io("lock", &path)(e)),
         }
+        Ok(DirLock { file, path })
+    }
+
+    /// Writes this process's id into the file, for others to name: once the directory is known to be this process's to change.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; the lock is held all the same.
+    pub fn announce(&mut self) -> Result<(), LogError> {
         let write = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
             write!(file, "{}", std::process::id())
         };
-        write(&mut file).map_err(LogError::io("write", &path))?;
-        Ok(DirLock { file })
+        write(&mut self.file).map_err(LogError::io("write", &self.path))
     }
 }
 

@@ -72,6 +72,9 @@ impl ShardLog {
     /// changes. Errors: [`LogError::Corrupt`] where going on would lose synced records, [`LogError::NewerFormat`],
     /// [`LogError::UnknownKind`], [`LogError::Missing`], [`LogError::Apply`], [`LogError::Io`], [`LogError::NoSpace`].
     /// A refused log is not modified.
+    ///
+    /// The same in two steps, for who opens several logs and must change none where one is refused: [`ShardLog::read`], then
+    /// [`ReadLog::go_on`].
     pub fn recover(
         storage: Arc<dyn Storage>,
         dir: &Path,
@@ -80,6 +83,22 @@ impl ShardLog {
         from: Option<Lsn>,
         apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
     ) -> Result<(ShardLog, RecoveryReport), LogError> {
+        Self::read(storage, dir, config, seed, from, apply)?.go_on()
+    }
+
+    /// The first half of [`ShardLog::recover`]: hands every transaction to `apply` and finds out whether the log can be opened.
+    /// Changes nothing, but that it makes the directory where `config.create` says so.
+    ///
+    /// # Errors
+    /// As [`ShardLog::recover`].
+    pub fn read(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        config: Config,
+        seed: u64,
+        from: Option<Lsn>,
+        apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
+    ) -> Result<ReadLog, LogError> {
         config.validate()?;
         if config.create {
             storage.create_dir_all(dir).map_err(LogError::io("create", dir))?;
@@ -93,6 +112,28 @@ impl ShardLog {
         }
         let walked = walk(segments, config.shard, from, apply)?;
         hit(Failpoint::RecoverRead);
+        Ok(ReadLog { storage, dir: dir.to_path_buf(), config, seed, walked })
+    }
+}
+
+/// A log that was read and can be opened, and that nothing was done to yet.
+#[derive(Debug)]
+pub struct ReadLog {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    config: Config,
+    seed: u64,
+    walked: Walk,
+}
+
+impl ReadLog {
+    /// The second half of [`ShardLog::recover`]: ends what is torn, makes everything that was read durable, and goes on.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], [`LogError::NoSpace`]; doing both halves again does the rest.
+    pub fn go_on(self) -> Result<(ShardLog, RecoveryReport), LogError> {
+        let ReadLog { storage, dir, config, seed, walked } = self;
+        let dir = &*dir;
         // Only now, when the log is known to be openable, is anything changed.
         if !walked.segments.is_empty() && !crate::planted::is_planted("wal_open_without_dir_sync") {
             // Whoever named what is here may have been killed before the names were durable. What is built on them must not

@@ -11,9 +11,9 @@ use crate::error::{ApplyError, LogError};
 use crate::history::HistoryReader;
 use crate::index::{Page, SegmentIndex};
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::intact;
+use crate::scan::{Start, intact};
 use crate::seen::{Archived, Seen, Tail};
-use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, segment_name};
+use crate::segment::{SegmentHeader, segment_name};
 use crate::storage::read_exact_at;
 
 /// Records that are no further apart than this are read together, in bytes.
@@ -52,9 +52,11 @@ fn is_gone(error: &LogError) -> bool {
 struct Begun {
     number: u64,
     header: SegmentHeader,
-    first_lsn: u64,
+    start: Start,
     /// Whether it lies elsewhere than in the log's own directory, from where nobody takes it.
     is_archived: bool,
+    /// Whether an earlier read went through it.
+    is_known: bool,
 }
 
 impl HistoryReader {
@@ -86,15 +88,16 @@ impl HistoryReader {
     ) -> Result<Extent, LogError> {
         let mut extent = Extent::default();
         let begun = self.begun(seen)?;
-        let Some((active, sealed)) = begun.split_last() else { return Ok(extent) };
-        extent.first_lsn = begun[0].first_lsn;
+        let Some(active) = begun.last() else { return Ok(extent) };
+        extent.first_lsn = begun[0].start.lsn;
         let mut page = Page::default();
-        for segment in sealed {
-            if !self.sealed(segment, runs, through, &mut page, &mut extent, apply)? {
+        for pair in begun.windows(2) {
+            let (segment, next) = (&pair[0], &pair[1]);
+            if !self.sealed(segment, next, runs, through, &mut page, &mut extent, apply)? {
                 return Ok(extent);
             }
             if segment.is_archived {
-                let known = Archived { header: segment.header, first_lsn: segment.first_lsn };
+                let known = Archived { header: segment.header, start: segment.start };
                 seen.archived.insert(segment.number, known);
             }
         }
@@ -115,13 +118,13 @@ impl HistoryReader {
             listings += 1;
             for (number, path) in self.segments()? {
                 let is_archived = path.parent() != own.as_deref();
-                if is_archived && let Some(&Archived { header, first_lsn }) = seen.archived.get(&number) {
-                    begun.push(Begun { number, header, first_lsn, is_archived });
+                if is_archived && let Some(&Archived { header, start }) = seen.archived.get(&number) {
+                    begun.push(Begun { number, header, start, is_archived, is_known: true });
                     continue;
                 }
-                match self.first_lsn(number) {
-                    Ok(Some((header, first_lsn))) => {
-                        begun.push(Begun { number, header, first_lsn, is_archived });
+                match self.start_of(number) {
+                    Ok(Some((header, start))) => {
+                        begun.push(Begun { number, header, start, is_archived, is_known: false });
                     }
                     Ok(None) => {}
                     Err(error) if is_gone(&error) && listings < MAX_LISTINGS => {
@@ -136,9 +139,11 @@ impl HistoryReader {
     }
 
     /// Hands out what a sealed segment holds; whether later ones may hold more.
+    #[allow(clippy::too_many_arguments, reason = "what is read, and where it goes")]
     fn sealed(
         &mut self,
         segment: &Begun,
+        next: &Begun,
         runs: &[[u8; 16]],
         through: u64,
         page: &mut Page,
@@ -158,6 +163,10 @@ impl HistoryReader {
             }
             found => found?,
         };
+        if !segment.is_known {
+            let end = Position { segment: segment.number, offset: index.end() };
+            self.must_go_on(end, &segment.header, next.number, &next.start)?;
+        }
         let mut rest = &found[..];
         while let Some((offset, copy)) = rest.first() {
             if let Some(view) = copy {
@@ -202,17 +211,6 @@ impl HistoryReader {
         }
         let dir = self.dirs().next().map_or(PathBuf::new(), Path::to_path_buf);
         Err(gone.unwrap_or(LogError::Missing { dir }))
-    }
-
-    /// A segment's header and the number of its first record; `None` where it was not begun.
-    fn first_lsn(&mut self, number: u64) -> Result<Option<(SegmentHeader, u64)>, LogError> {
-        let (file, path, header, _) = self.parts(number)?;
-        let mut start = [0; START_BYTES as usize];
-        read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
-        Ok(intact(&start, 0)
-            .ok()
-            .filter(|(head, ..)| head.kind == kind::START && head.salt == header.salt)
-            .map(|(head, ..)| (header, head.lsn)))
     }
 
     /// Hands out the transactions that begin at these offsets; whether later ones may be wanted, too.
@@ -292,6 +290,8 @@ impl HistoryReader {
     ) -> Result<(), LogError> {
         let mut number = from;
         let mut unended: Option<(u64, u64)> = None;
+        // So far the segment was handed out.
+        let mut handed = 0;
         loop {
             let (file, path, segment, len) = self.parts(number)?;
             tail.read_on(&*file, &path, &segment, len)?;
@@ -302,9 +302,11 @@ impl HistoryReader {
             {
                 return Ok(());
             }
-            if !self.indexed(number, &tail.offsets(runs), runs, through, extent, apply)? {
+            let offsets: Vec<u64> = tail.offsets(runs).into_iter().filter(|at| *at >= handed).collect();
+            if !self.indexed(number, &offsets, runs, through, extent, apply)? {
                 return Ok(());
             }
+            handed = tail.at;
             unended = tail.unended(runs).map(|offset| (number, offset));
             let sealed_by = tail.goes_on_in;
             if extent.last_version >= through {
@@ -317,18 +319,27 @@ impl HistoryReader {
                 if sealed_by.is_some_and(|by: u64| by != candidate) {
                     continue;
                 }
-                let first_lsn = match self.first_lsn(candidate) {
+                let start = match self.start_of(candidate) {
                     // A spare that is used for another segment.
                     Err(error) if sealed_by.is_none() && is_gone(&error) => None,
                     other => other?,
                 };
-                if first_lsn.is_some() {
-                    next = Some(candidate);
+                if let Some((_, start)) = start {
+                    next = Some((candidate, start));
                     break;
                 }
             }
-            let Some(next) = next else { return Ok(()) };
-            number = next;
+            let Some((next, start)) = next else { return Ok(()) };
+            if sealed_by.is_none() && start.from_segment == number {
+                // What was written since this segment was looked at comes first.
+                let before = tail.at;
+                tail.read_on(&*file, &path, &segment, len)?;
+                if tail.at > before {
+                    continue;
+                }
+            }
+            self.must_go_on(Position { segment: number, offset: tail.at }, &segment, next, &start)?;
+            (number, handed) = (next, 0);
         }
     }
 }

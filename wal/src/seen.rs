@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::LogError;
 use crate::record::{HEADER_BYTES, Header, Part, kind, record_bytes};
-use crate::scan::{Expect, expected, intact};
+use crate::scan::{Expect, Start, expected, intact};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{File, read_exact_at};
 
@@ -33,7 +33,7 @@ impl Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Archived {
     pub(crate) header: SegmentHeader,
-    pub(crate) first_lsn: u64,
+    pub(crate) start: Start,
 }
 
 /// A transaction that had begun, but not ended, where the tail was left.
@@ -50,7 +50,7 @@ pub(crate) struct Tail {
     segment: u64,
     salt: u32,
     /// So far it was read.
-    at: u64,
+    pub(crate) at: u64,
     /// What comes next; `None`: nothing was read.
     expect: Option<Expect>,
     /// The last version of a whole transaction, of any run; 0: there is none.

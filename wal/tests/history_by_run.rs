@@ -258,3 +258,72 @@ fn segments_let_go_while_a_run_is_read_leave_no_gap() {
     let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(())).expect("readable");
     assert_eq!(extent.first_lsn, sealed[2].first_lsn.0);
 }
+
+/// What a reader of some runs gets, and the error that it ended with.
+fn read_runs(disk: &SimDisk, dirs: Vec<PathBuf>, through: u64) -> Result<u64, LogError> {
+    let mut reader = HistoryReader::new(Arc::new(disk.clone()), dirs);
+    let runs: Vec<_> = (0..7).map(run_of).collect();
+    let mut transactions = 0;
+    reader.runs(&runs, through, &mut |_| {
+        transactions += 1;
+        Ok(())
+    })?;
+    Ok(transactions)
+}
+
+/// A segment that is gone from the middle, or that can be read to some damage only, was passed over in silence: its index, built
+/// anew, listed what came before the damage, and nobody asked where the next segment says that the log goes on.
+#[test]
+fn a_gap_between_segments_is_named() {
+    for mode in [Mode::Buffered, Mode::Strict] {
+        let disk = SimDisk::new(1);
+        let log = filled(&disk, mode, 200);
+        assert_eq!(read_runs(&disk, vec![dir()], 200).expect("whole"), 200);
+        let sealed: Vec<_> = log.sealed_segments().cloned().collect();
+        for segment in [&sealed[3], &sealed[sealed.len() - 1]] {
+            let index = segment.path.with_extension("idx");
+            let sound = disk.contents(&segment.path).expect("there");
+            disk.take(&segment.path);
+            let gone = read_runs(&disk, vec![dir()], 200);
+            assert!(matches!(&gone, Err(LogError::Damaged { .. } | LogError::Missing { .. })), "{gone:?}");
+            // Cut short inside its records, and no index that was made before.
+            let mut bytes = sound.clone();
+            let half = (4096 + (segment.end as usize - 4096) / 2) & !511;
+            bytes[half..].fill(0);
+            disk.put(&segment.path, bytes);
+            disk.take(&index);
+            let cut = read_runs(&disk, vec![dir()], 200);
+            assert!(matches!(&cut, Err(LogError::Damaged { file, .. }) if *file == segment.path), "{cut:?}");
+            let mut reader = HistoryReader::new(Arc::new(disk.clone()), vec![dir()]);
+            let by_run = reader.run(&run_of(1), u64::MAX, &mut |_| Ok(()));
+            assert!(matches!(by_run, Err(LogError::Damaged { .. })), "{by_run:?}");
+            disk.put(&segment.path, sound);
+            disk.take(&index);
+        }
+        assert_eq!(read_runs(&disk, vec![dir()], 200).expect("whole"), 200);
+    }
+}
+
+#[test]
+fn an_index_of_a_newer_format_is_refused_by_name_and_not_written_over() {
+    let disk = SimDisk::new(1);
+    let log = filled(&disk, Mode::Buffered, 60);
+    let first = log.sealed_segments().next().expect("sealed").clone();
+    SegmentIndex::build(&disk, &first.path).expect("built");
+    let path = first.path.with_extension("idx");
+    let mut bytes = disk.contents(&path).expect("there");
+    bytes[8] += 1;
+    bytes[12..16].fill(0);
+    let crc = crc32fast::hash(&bytes[..64]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    disk.put(&path, bytes.clone());
+    for refused in [SegmentIndex::open_or_build(&disk, &first.path), SegmentIndex::open(&disk, &first.path)] {
+        let error = refused.expect_err("is refused");
+        assert!(
+            matches!(&error, LogError::NewerFormat { file, found: 2, supported: 1 } if *file == path),
+            "{error}"
+        );
+    }
+    assert!(matches!(read_runs(&disk, vec![dir()], 60), Err(LogError::NewerFormat { .. })));
+    assert_eq!(disk.contents(&path), Some(bytes));
+}

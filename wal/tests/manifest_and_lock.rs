@@ -65,7 +65,10 @@ fn a_newer_format_is_refused_by_name() {
 #[test]
 fn a_second_holder_is_told_the_first_ones_process() {
     let dir = tempfile::tempdir().expect("a directory");
-    let held = DirLock::acquire(dir.path()).expect("free");
+    let mut held = DirLock::acquire(dir.path()).expect("free");
+    let lock = dir.path().join("LOCK");
+    assert_eq!(std::fs::read(&lock).expect("reads"), b"", "taken, and nothing said");
+    held.announce().expect("writes");
     match DirLock::acquire(dir.path()) {
         Err(LogError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
         other => panic!("{other:?}"),

@@ -3,9 +3,11 @@
 mod backups;
 mod checkpoints;
 mod damage;
+mod failed_syncs;
 mod full_disk;
 mod idle_marks;
 mod opening;
+mod refusals;
 mod shard_counts;
 
 use std::path::Path;

@@ -14,7 +14,7 @@ use crate::{
     render::{Align, Screen, Table, Tone, human, text},
 };
 
-/// Problems shown; further ones are counted. `--json` has all.
+/// Problems of a check shown; further ones are counted. `--json` has all.
 const MAX_PROBLEMS: usize = 20;
 
 /// Reads every byte of a database that nobody has open.
@@ -55,19 +55,20 @@ fn check_text(report: &CheckReport, screen: &Screen) -> String {
         ]);
     }
     let mut out = table.render(screen);
-    out.push_str(&problems(&report.problems, &report.path, screen));
+    out.push_str(&problems(&report.problems, MAX_PROBLEMS, &report.path, screen));
     out.push('\n');
     out.push_str(&if report.sound() {
         screen.paint(Tone::Good, "sound: every byte that counts can be read")
     } else {
-        let words = "damaged: restore a backup, or save what can be read with `in-mem salvage FROM TO`";
-        screen.paint(Tone::Bad, words)
+        let command = in_mem::admin::salvage_command(&report.path);
+        let words = format!("damaged: restore a backup, or save what can be read with `{command}`");
+        screen.paint(Tone::Bad, &words)
     });
     out.push('\n');
     out
 }
 
-fn problems(problems: &[Problem], root: &Path, screen: &Screen) -> String {
+fn problems(problems: &[Problem], most: usize, root: &Path, screen: &Screen) -> String {
     if problems.is_empty() {
         return String::new();
     }
@@ -77,7 +78,7 @@ fn problems(problems: &[Problem], root: &Path, screen: &Screen) -> String {
         ("BYTES", Align::Right),
         ("WHAT", Align::Left),
     ]);
-    for problem in problems.iter().take(MAX_PROBLEMS) {
+    for problem in problems.iter().take(most) {
         let file = problem.file.strip_prefix(root).unwrap_or(&problem.file);
         let tone = if problem.serious { Tone::Bad } else { Tone::Quiet };
         table.row([
@@ -88,15 +89,19 @@ fn problems(problems: &[Problem], root: &Path, screen: &Screen) -> String {
         ]);
     }
     let mut out = format!("\n{}", table.render(screen));
-    if problems.len() > MAX_PROBLEMS {
-        out.push_str(&format!("and {} more; --json has all\n", problems.len() - MAX_PROBLEMS));
+    if problems.len() > most {
+        out.push_str(&format!("and {} more; --json has all\n", problems.len() - most));
     }
     out
 }
 
-/// Saves what can be read of a damaged database into a new one.
+/// The exit code of a salvage that saved what there was to save, and lost something: neither all is well, nor did it fail.
+const SOMETHING_LOST: u8 = 3;
+
+/// Saves what can be read of a damaged database into a new one. What was lost is listed whole, and told by the exit code.
 pub(super) fn salvage(args: &SalvageArgs, common: &Common) -> Result<ExitCode, Failure> {
     let report = admin::salvage(&args.from, &args.to).map_err(Error::from)?;
+    let lost = report.lost.iter().any(|problem| problem.serious);
     print(
         common,
         || json!(report),
@@ -107,8 +112,8 @@ pub(super) fn salvage(args: &SalvageArgs, common: &Common) -> Result<ExitCode, F
                 entries(report.entries),
                 shown(&args.to)
             );
-            out.push_str(&problems(&report.lost, &args.from, screen));
-            if report.lost.iter().any(|problem| problem.serious) {
+            out.push_str(&problems(&report.lost, usize::MAX, &args.from, screen));
+            if lost {
                 let words = "something is missing: later work may build on what was lost";
                 out.push_str(&screen.paint(Tone::Warning, words));
                 out.push('\n');
@@ -117,7 +122,7 @@ pub(super) fn salvage(args: &SalvageArgs, common: &Common) -> Result<ExitCode, F
             out
         },
     )?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if lost { ExitCode::from(SOMETHING_LOST) } else { ExitCode::SUCCESS })
 }
 
 /// Copies a database into a new one.

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Runs the command and says on standard error what went wrong. The exit code is 0 where it did what it was asked, 1 where
-/// it could not, 2 where it was asked wrongly.
+/// it could not, 2 where it was asked wrongly, 3 where a salvage saved what there was to save and something is lost.
 pub fn main(cli: &Cli) -> ExitCode {
     match run(cli) {
         Ok(code) => code,

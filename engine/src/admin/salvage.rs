@@ -51,7 +51,8 @@ pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     refuse_what_is_there(&*storage, to)?;
     storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
-    let _lock = DirLock::acquire(to)?;
+    let mut lock = DirLock::acquire(to)?;
+    lock.announce()?;
     salvage_on(&storage, from, to)
 }
 

@@ -113,8 +113,18 @@ impl Directory {
             }
         };
         let mut directory = Self { path: path.to_owned(), manifest, notes: Vec::new(), new, lock };
-        directory.remove_other_generations(&**storage)?;
+        if new {
+            directory.remove_other_generations(&**storage)?;
+        }
         Ok(directory)
+    }
+
+    /// That it is known to be sound, and is this process's to change from here on.
+    pub(crate) fn take_over(&mut self, storage: &dyn Storage) -> Result<(), OpenError> {
+        if let Some(lock) = &mut self.lock {
+            lock.announce()?;
+        }
+        if self.new { Ok(()) } else { self.remove_other_generations(storage) }
     }
 
     /// Whether the manifest is yet to be written.

@@ -10,7 +10,9 @@ use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_shard::core::{Log, ReplayError, ShardCore};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::failpoint::{Failpoint, hit};
-use in_mem_wal::{CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
+use in_mem_wal::{
+    CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ReadLog, ShardLog, Storage,
+};
 
 use super::directory::{Directory, has_base_checkpoint};
 use super::index;
@@ -90,26 +92,39 @@ pub(crate) fn generation_salt(generation: u64) -> u64 {
     generation.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// All shards are read before anything is changed in one of them: where one is refused, the others stay as they are.
 fn recover_places(places: &[ShardPlace<'_>]) -> Result<Vec<Recovered>, OpenError> {
+    let read: Vec<_> = side_by_side(places, read)?.into_iter().map(|read| Mutex::new(Some(read))).collect();
+    side_by_side(places, |place| {
+        let read = read[place.shard].lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reason = || "a shard was recovered twice".to_owned();
+        read.ok_or_else(|| OpenError::Thread { shard: place.shard, reason: reason() })?.go_on(place)
+    })
+}
+
+/// Does the work of every shard, each on a thread where there are cores for it.
+fn side_by_side<R: Send>(
+    places: &[ShardPlace<'_>],
+    work: impl Fn(&ShardPlace<'_>) -> Result<R, OpenError> + Sync,
+) -> Result<Vec<R>, OpenError> {
     let threads = pinning::available_cores().min(places.len());
     if threads <= 1 || !places[0].config.background {
-        return places.iter().map(recover).collect();
+        return places.iter().map(work).collect();
     }
     let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<Result<Recovered, OpenError>>>> =
-        places.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<Result<R, OpenError>>>> = places.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 // Relaxed: only tells the threads apart; the results are handed over by their locks.
                 while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let recovered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| recover(place)))
+                    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(place)))
                         .unwrap_or_else(|panic| {
                             let reason = in_mem_shard::core::transaction::panic_message(&*panic).to_string();
                             let reason = format!("recovery panicked: {reason}");
                             Err(OpenError::Thread { shard: place.shard, reason })
                         });
-                    *done[place.shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(recovered);
+                    *done[place.shard].lock().unwrap_or_else(PoisonError::into_inner) = Some(worked);
                 }
             });
         }
@@ -122,6 +137,41 @@ fn recover_places(places: &[ShardPlace<'_>]) -> Result<Vec<Recovered>, OpenError
             })
         })
         .collect()
+}
+
+/// A shard that was read and can be opened; nothing was changed in it yet.
+struct Read {
+    core: ShardCore,
+    log: ReadLog,
+    checkpoint: Option<CheckpointInfo>,
+    /// Where an older state stands in for a damaged checkpoint.
+    note: Option<String>,
+}
+
+impl Read {
+    /// Goes on from it: from here on the shard is changed.
+    fn go_on(self, place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
+        let Self { mut core, log, checkpoint, note } = self;
+        let (log, report) = log.go_on()?;
+        core.attach(Log::Wal(log));
+        if checkpoint.is_some() && note.is_none() {
+            // What an interrupted checkpoint left, and the one before this.
+            remove_unfinished(&**place.storage, &place.dir)?;
+            prune_checkpoints(&**place.storage, &place.dir, 1)?;
+        }
+        let torn = report.torn.map(|torn| {
+            format!(
+                "shard {}: the log ended in {} at byte {} in the middle of a write; {} bytes that were never synced were \
+                 set aside in {}",
+                place.shard,
+                torn.file.display(),
+                torn.offset,
+                torn.bytes,
+                torn.copy.display()
+            )
+        });
+        Ok(Recovered { core, notes: torn.into_iter().chain(note).collect(), checkpoint })
+    }
 }
 
 impl ShardPlace<'_> {
@@ -138,9 +188,9 @@ impl ShardPlace<'_> {
     }
 }
 
-fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
+fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     if place.create {
-        return with_log(place, ShardCore::new(index(place.config), Log::None), None);
+        return with_log(place, ShardCore::new(index(place.config), Log::None), None, None);
     }
     let storage = &**place.storage;
     let checkpoints = match list_checkpoints(storage, &place.dir) {
@@ -163,14 +213,7 @@ fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
             Some((newest, error)) => Some(stand_in(place, Some(info.covers), newest, error)?),
             None => None,
         };
-        let mut recovered = with_log(place, core, Some(info))?;
-        if note.is_none() {
-            // What an interrupted checkpoint left, and the one before this.
-            remove_unfinished(storage, &place.dir)?;
-            prune_checkpoints(storage, &place.dir, 1)?;
-        }
-        recovered.notes.extend(note);
-        return Ok(recovered);
+        return with_log(place, core, Some(info), note);
     }
     if place.based && damage.is_none() {
         return Err(OpenError::CheckpointLost {
@@ -188,9 +231,7 @@ fn recover(place: &ShardPlace<'_>) -> Result<Recovered, OpenError> {
         Some((newest, error)) => Some(stand_in(place, None, newest, error)?),
         None => None,
     };
-    let mut recovered = with_log(place, ShardCore::new(index(place.config), Log::None), None)?;
-    recovered.notes.extend(note);
-    Ok(recovered)
+    with_log(place, ShardCore::new(index(place.config), Log::None), None, note)
 }
 
 /// Whether an older checkpoint (or none) and the log lose nothing of what a damaged checkpoint held. Looked at before anything
@@ -254,12 +295,13 @@ fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInf
     Ok((core, info))
 }
 
-/// Applies the log behind the checkpoint, and goes on writing it.
+/// Applies the log behind the checkpoint.
 fn with_log(
     place: &ShardPlace<'_>,
     mut core: ShardCore,
     checkpoint: Option<CheckpointInfo>,
-) -> Result<Recovered, OpenError> {
+    note: Option<String>,
+) -> Result<Read, OpenError> {
     let config = place.config;
     let mode = if config.durability == Durability::Strict { Mode::Strict } else { Mode::Buffered };
     let log_config = in_mem_wal::Config {
@@ -271,7 +313,7 @@ fn with_log(
     core.begin_recovery();
     let mut refused: Option<ReplayError> = None;
     let (mut items, mut bytes) = (0u64, 0u64);
-    let recovered = ShardLog::recover(
+    let read = ShardLog::read(
         place.storage.clone(),
         &place.dir,
         log_config,
@@ -293,24 +335,14 @@ fn with_log(
             })
         },
     );
-    let (log, report) = match (recovered, refused) {
-        (_, Some(source)) => return Err(OpenError::Replay { shard: place.shard, source }),
+    let log = match (read, refused) {
+        (_, Some(source)) => {
+            return Err(OpenError::Replay { dir: place.dir.clone(), shard: place.shard, source });
+        }
         (Err(error), None) => return Err(error.into()),
-        (Ok(recovered), None) => recovered,
+        (Ok(log), None) => log,
     };
     core.end_recovery();
-    core.attach(Log::Wal(log));
-    let notes = report.torn.map(|torn| {
-        format!(
-            "shard {}: the log ended in {} at byte {} in the middle of a write; {} bytes that were never synced were set \
-             aside in {}",
-            place.shard,
-            torn.file.display(),
-            torn.offset,
-            torn.bytes,
-            torn.copy.display()
-        )
-    });
     place.tell(RecoveryPhase::Done, items, bytes, Some(bytes));
-    Ok(Recovered { core, notes: notes.into_iter().collect(), checkpoint })
+    Ok(Read { core, log, checkpoint, note })
 }

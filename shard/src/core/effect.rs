@@ -85,9 +85,11 @@ impl<'b> EffectWriter<'b> {
         if !self.is_logged {
             return;
         }
+        // The last moment there is: as good as never, and kept as never.
+        let expires_at = expires_at.filter(|at| at.0 != i64::MAX);
         self.head(tag, if expires_at.is_some() { PUT_EXPIRING } else { PUT }, key);
         if let Some(at) = expires_at {
-            codec::put_varint(at.0.max(0).cast_unsigned(), self.payload);
+            codec::put_varint(at.0.cast_unsigned(), self.payload);
         }
         codec::encode_value(value, self.payload);
     }
@@ -165,7 +167,7 @@ impl<'a> EffectReader<'a> {
                 Effect::Delete { tag, key }
             } else {
                 let expires_at = if verb == PUT_EXPIRING {
-                    Some(Timestamp(i64::try_from(self.cursor.varint()?).unwrap_or(i64::MAX)))
+                    Some(Timestamp(self.cursor.varint()?.cast_signed()))
                 } else {
                     None
                 };

@@ -54,6 +54,7 @@ impl ShardCore {
         {
             // The drop is what nobody knows of.
             known = Some(dropped.chain);
+            state.adopted = dropped.adopted;
             state.fork = Some(dropped.fork);
             state.shared_events = dropped.shared_events;
         }

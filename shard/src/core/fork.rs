@@ -78,6 +78,8 @@ pub(crate) struct DroppedFork {
     pub(super) first_version: Version,
     pub(super) chain: ChainHead,
     pub(super) shared_events: u64,
+    /// Whether this process began it or took it over.
+    pub(crate) adopted: bool,
     pub(super) fork: Arc<Fork>,
 }
 

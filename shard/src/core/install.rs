@@ -170,6 +170,7 @@ impl ShardCore {
                     first_version: state.meta.first_version,
                     chain: state.chain,
                     shared_events: state.shared_events,
+                    adopted: state.adopted,
                     fork,
                 });
             }
