@@ -91,7 +91,8 @@ fn a_closure_that_refuses_or_panics_has_written_nothing() {
     };
     let (_, result) = core.execute_closure(RUN, closure(refuses)).expect("runs");
     assert_eq!(*result.expect_err("refuses").downcast::<String>().expect("its own"), "no");
-    let said: [(fn(&mut ShardTx<'_>) -> Result<i64, String>, &str); 3] = [
+    type Closure = fn(&mut ShardTx<'_>) -> Result<i64, String>;
+    let said: [(Closure, &str); 3] = [
         (|_| panic!("plain"), "plain"),
         (|tx| panic!("of run {}", tx.run()), "of run "),
         (|_| std::panic::panic_any(17), "no message"),
