@@ -220,6 +220,13 @@ fn mutants(arguments: &Sim, report: &mut Report) -> Result<(), Error> {
     if !built.succeeded {
         return Err(format!("the planted bugs do not compile: {}", built.output).into());
     }
+    if arguments.only.is_none() {
+        // The same build with none of them: what is found there would be no planted bug's doing.
+        let found = find("none")?;
+        let note =
+            found.as_ref().map_or("nothing is found where nothing is planted".to_owned(), Clone::clone);
+        report.add(Figure::check("sim.mutants.control", found.is_err()).note(note));
+    }
     for mutant in table.mutant {
         if arguments.only.as_ref().is_some_and(|only| !mutant.name.contains(only.as_str())) {
             continue;
