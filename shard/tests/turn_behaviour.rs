@@ -57,6 +57,29 @@ fn a_thread_inside_a_turn_is_refused() {
     }
 }
 
+/// The pinned home thread read the clock and then spun for commands, which ran at the time from before they were sent.
+#[test]
+fn a_turns_time_is_not_older_than_its_commands() {
+    for execution in [Execution::Inline, Execution::Pinned] {
+        let list = List::default();
+        let clock = list.clock.clone();
+        // The home thread spins for long, and this one leaves the spinning to it.
+        let options = Options { execution, spin_limit_pauses: 1_000_000, ..Options::default() };
+        let shard = Shard::start(list, options).unwrap();
+        for time in 1..500 {
+            clock.store(time, SeqCst);
+            let mut asked = shard.submit(Command::Time, None).unwrap();
+            let answer = loop {
+                if let Some(answer) = asked.try_take() {
+                    break answer;
+                }
+                std::thread::yield_now();
+            };
+            assert_eq!(answer, Ok(time), "{execution:?}");
+        }
+    }
+}
+
 #[test]
 fn a_panic_poisons_and_answers_everybody() {
     for options in both() {

@@ -324,12 +324,22 @@ impl<'a, C: Core> Turn<'a, C> {
 
     /// By the home thread that keeps the token: ends this turn, wakes, and begins the next.
     pub(crate) fn next(&mut self) {
+        self.pause();
+        self.resume();
+    }
+
+    /// The first half of [`Turn::next`]: for a holder that has nothing to run for a while.
+    pub(crate) fn pause(&mut self) {
         self.end();
         let wakes = std::mem::take(&mut self.state().wakes);
         // A waker runs code of an executor.
         mark(false);
         wake_all(wakes);
         mark(true);
+    }
+
+    /// The second half: a turn's time is read when there is something to run, and not before it was waited for.
+    pub(crate) fn resume(&mut self) {
         self.budget_ops = self.inner.batch_limit_ops;
         self.held_back = false;
         self.begin();

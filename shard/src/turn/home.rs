@@ -217,8 +217,10 @@ impl<C: Core> Home<'_, C> {
                     self.sync_pinned(&mut turn);
                 }
                 self.maintain_pinned(&mut turn);
-                turn.next();
-                if emptied && !spin.wait(|| !inner.inbox.is_empty() || inner.home.is_stopping()) {
+                turn.pause();
+                let arrived = !emptied || spin.wait(|| !inner.inbox.is_empty() || inner.home.is_stopping());
+                turn.resume();
+                if !arrived {
                     break;
                 }
                 if inner.token.has_takers() {

@@ -12,6 +12,8 @@ pub enum Command {
     Add(u64, u64),
     /// The same, answered when synced, with the ticket.
     AddSynced(u64, u64),
+    /// Answers what the clock showed when the turn began.
+    Time,
     /// Panics.
     Panic,
     /// Runs this inside the turn.
@@ -34,6 +36,8 @@ pub struct List {
     pub syncing: bool,
     pub disk: Arc<Disk>,
     pub expire: usize,
+    pub clock: Arc<AtomicU64>,
+    pub now: u64,
 }
 
 pub struct Job {
@@ -61,6 +65,7 @@ impl Core for List {
     fn begin_turn(&mut self) {
         assert!(!self.in_turn);
         self.in_turn = true;
+        self.now = self.clock.load(Ordering::SeqCst);
     }
 
     fn execute(&mut self, command: Command) -> (u64, Ticket) {
@@ -75,6 +80,7 @@ impl Core for List {
                 self.lsn += 1;
                 (self.lsn, Ticket(self.lsn))
             }
+            Command::Time => (self.now, Ticket::NOW),
             Command::Panic => panic!("asked to"),
             Command::Run(run) => {
                 run();
