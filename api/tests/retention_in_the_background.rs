@@ -140,6 +140,25 @@ fn a_round_that_takes_nothing_writes_nothing() {
 }
 
 #[test]
+fn the_past_that_a_fork_holds_is_not_counted_as_taken() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let policy = RetentionPolicy { keep_newest: Some(0), history_only: true, ..RetentionPolicy::default() };
+    let builder = Database::builder().path(dir.path()).background(false).shards(1);
+    let db = builder.retention(policy).open().expect("opens");
+    let run = ended(&db, &Namespace::default(), RunStatus::Completed);
+    let fork = db.fork(run, Point::Now, ForkOptions::default()).expect("forks");
+    for _ in 0..2 {
+        assert_eq!(db.retain().expect("retains")[0].runs[0].forks, [fork.id()]);
+        let stats = db.stats().expect("there");
+        assert_eq!(stats.retention.expect("is kept").runs, 0);
+        assert_eq!(stats.shards[0].checkpoint, None);
+    }
+    fork.delete().expect("deletes");
+    assert!(db.retain().expect("retains")[0].log_bytes_erased > 0);
+    assert_eq!(db.stats().expect("there").retention.expect("is kept").runs, 1);
+}
+
+#[test]
 fn what_was_kept_for_a_fork_goes_once_the_fork_has_gone() {
     for reopened in [false, true] {
         let dir = tempfile::tempdir().expect("a directory");

@@ -75,7 +75,11 @@ impl Engine {
         let mut stats = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         stats.rounds += 1;
         stats.last = Some(self.now());
-        stats.runs += reports.iter().map(|report| report.runs.len() as u64).sum::<u64>();
+        // Of a run that forks hold, the past stays.
+        let taken = |report: &PruneReport| {
+            report.runs.iter().filter(|run| !report.history_only || run.forks.is_empty()).count() as u64
+        };
+        stats.runs += reports.iter().map(taken).sum::<u64>();
         stats.log_bytes_erased += reports.iter().map(|report| report.log_bytes_erased).sum::<u64>();
         stats.error = outcome.as_ref().err().map(ToString::to_string);
         drop(stats);
