@@ -18,6 +18,57 @@ mod imp {
     pub use std::thread::{Thread, current, park, park_timeout, yield_now};
     pub use std::thread_local;
 
+    /// A number to wait at. All who wait are let go with one system call, and come back without a lock to take in turn.
+    #[derive(Debug, Default)]
+    pub struct Gate {
+        number: AtomicU32,
+        #[cfg(not(target_os = "linux"))]
+        waiting: (Mutex<()>, std::sync::Condvar),
+    }
+
+    impl Gate {
+        pub fn number(&self) -> u32 {
+            // Acquire pairs with the Release in `advance`: who comes through sees what was done before.
+            self.number.load(Ordering::Acquire)
+        }
+
+        /// Lets those who come from now on pass; those who wait are let go by `wake_all`.
+        pub fn advance(&self) {
+            self.number.fetch_add(1, Ordering::Release);
+        }
+
+        /// Waits until the number is another one.
+        pub fn wait(&self, seen: u32) {
+            #[cfg(target_os = "linux")]
+            while self.number() == seen {
+                use rustix::thread::futex;
+                // Interrupted, or advanced meanwhile: both are seen above.
+                let _ = futex::wait(&self.number, futex::Flags::PRIVATE, seen, None);
+            }
+            #[cfg(not(target_os = "linux"))]
+            {
+                let mut guard = self.waiting.0.lock().unwrap_or_else(|broken| broken.into_inner());
+                while self.number() == seen {
+                    guard = self.waiting.1.wait(guard).unwrap_or_else(|broken| broken.into_inner());
+                }
+            }
+        }
+
+        pub fn wake_all(&self) {
+            #[cfg(target_os = "linux")]
+            {
+                use rustix::thread::futex;
+                // The kernel reads it as signed.
+                let _ = futex::wake(&self.number, futex::Flags::PRIVATE, i32::MAX as u32);
+            }
+            #[cfg(not(target_os = "linux"))]
+            {
+                drop(self.waiting.0.lock().unwrap_or_else(|broken| broken.into_inner()));
+                self.waiting.1.notify_all();
+            }
+        }
+    }
+
     /// A cell whose accesses loom can see; under std it is the plain one.
     #[derive(Debug)]
     pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -53,6 +104,37 @@ mod imp {
     /// Under loom a spin is a yield: another thread has to run for the answer to change.
     pub fn spin_loop() {
         loom::thread::yield_now();
+    }
+
+    /// As the one for std, with a lock and a condition variable for the system's word.
+    #[derive(Debug)]
+    pub struct Gate(Mutex<u32>, Condvar);
+
+    impl Default for Gate {
+        fn default() -> Self {
+            Self(Mutex::new(0), Condvar::new())
+        }
+    }
+
+    impl Gate {
+        pub fn number(&self) -> u32 {
+            *self.0.lock().unwrap()
+        }
+
+        pub fn advance(&self) {
+            *self.0.lock().unwrap() += 1;
+        }
+
+        pub fn wait(&self, seen: u32) {
+            let mut number = self.0.lock().unwrap();
+            while *number == seen {
+                number = self.1.wait(number).unwrap();
+            }
+        }
+
+        pub fn wake_all(&self) {
+            self.1.notify_all();
+        }
     }
 
     /// A thread that can be woken; a wake-up before the park is kept.

@@ -2,11 +2,12 @@
 //!
 //! The leader is whoever waits first: it begins a sync in a turn, does the I/O outside, and finishes it in a turn,
 //! while others append the next batch. When it is done and more commits wait, it wakes one of their threads to lead
-//! (or the home thread, if only tasks wait). This file keeps the books; [`Inner`](super::shard::Inner) does the work.
+//! (or the home thread, if only tasks wait). Threads that wait as long as it takes do so at one gate, which is opened once
+//! a sync: whoever comes through and is not done leads, or waits for the next one. This file keeps the books; [`Inner`](super::shard::Inner) does the work.
 
 use super::slot::Waiter;
 use super::{CallError, Ticket};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Gate, Mutex, MutexGuard, Ordering};
 use smallvec::SmallVec;
 
 /// Waiters to be woken outside the turn and outside the lock.
@@ -21,6 +22,7 @@ pub(crate) struct GroupCommit {
     /// A sync failed, or the shard was poisoned: what is not durable now never will be.
     failed: AtomicBool,
     books: Mutex<Books>,
+    gate: Gate,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ struct Books {
     leading: bool,
     next_entry: u64,
     waiting: Vec<Entry>,
+    /// The highest ticket that is waited for at the gate as it is; 0: nobody waits there.
+    at_gate: u64,
 }
 
 #[derive(Debug)]
@@ -46,6 +50,17 @@ pub(crate) enum Next {
     Lead,
     /// It is registered under this number and will be woken, to be done or to lead.
     Wait(u64),
+}
+
+/// What a waiter that comes to the gate is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AtGate {
+    /// The ticket is durable, or never will be.
+    Over(Result<(), CallError>),
+    /// It is the leader now.
+    Lead,
+    /// It is to wait until the gate, which has this number, opens, and to come again.
+    Wait(u32),
 }
 
 /// Who is to lead when more commits wait.
@@ -67,6 +82,8 @@ pub(crate) struct Ended {
     pub(crate) lead_on: bool,
     /// More waits, and no thread was found to lead.
     pub(crate) leaderless: bool,
+    /// The gate is to be opened.
+    pub(crate) opens: bool,
     /// In this order.
     pub(crate) wakes: Wakes,
 }
@@ -78,6 +95,7 @@ impl GroupCommit {
             durable: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             books: Mutex::new(Books::default()),
+            gate: Gate::default(),
         }
     }
 
@@ -129,7 +147,11 @@ impl GroupCommit {
     /// What is not durable now never will be. Returns everyone who waits.
     pub(crate) fn fail(&self) -> Wakes {
         self.failed.store(true, Ordering::Release);
-        self.books().waiting.drain(..).map(|entry| entry.waiter).collect()
+        let mut books = self.books();
+        books.at_gate = 0;
+        self.gate.advance();
+        self.gate.wake_all();
+        books.waiting.drain(..).map(|entry| entry.waiter).collect()
     }
 
     fn state_of(&self, ticket: Ticket) -> Option<Result<(), CallError>> {
@@ -168,6 +190,36 @@ impl GroupCommit {
             return Next::Wait(number);
         }
         Next::Wait(books.register(ticket, waiter()))
+    }
+
+    /// A thread that waits for `ticket` as long as it takes: done, leader, or to wait at the gate.
+    pub(crate) fn come_to_gate(&self, ticket: Ticket) -> AtGate {
+        // Whoever comes through the gate mostly is done, and needs no lock to see it.
+        if let Some(over) = self.state_of(ticket) {
+            return AtGate::Over(over);
+        }
+        let mut books = self.books();
+        if let Some(over) = self.state_of(ticket) {
+            return AtGate::Over(over);
+        }
+        if !books.leading {
+            books.leading = true;
+            return AtGate::Lead;
+        }
+        books.at_gate = books.at_gate.max(ticket.0);
+        // Under the lock: a leader that ends from here on opens the gate that this waits at.
+        AtGate::Wait(self.gate.number())
+    }
+
+    /// Waits until the gate that had this number is opened.
+    pub(crate) fn wait_at_gate(&self, number: u32) {
+        let seen = if cfg!(inmem_mutant = "turn_gate_read_late") { self.gate.number() } else { number };
+        self.gate.wait(seen);
+    }
+
+    /// By a leader that ended, outside the turn and the lock: lets those go who wait.
+    pub(crate) fn open_gate(&self) {
+        self.gate.wake_all();
     }
 
     /// A task that waits for `ticket`: over, or registered; it never leads, since leading blocks.
@@ -213,6 +265,8 @@ impl GroupCommit {
         if cfg!(inmem_mutant = "turn_lead_without_successor") {
             leaderless = false;
         }
+        // Whoever of them asks first leads.
+        leaderless &= books.at_gate <= durable;
         if leaderless && successor != Successor::Home {
             // First, so that the disk is idle for as short as can be. It stays registered: it may find that another
             // thread was quicker to lead.
@@ -228,6 +282,11 @@ impl GroupCommit {
         let lead_on = more && (go_on || (leaderless && successor == Successor::WaiterOrSelf));
         leaderless &= !lead_on;
         books.leading = lead_on;
+        let opens = books.at_gate > 0;
+        if opens {
+            books.at_gate = 0;
+            self.gate.advance();
+        }
         books.waiting.retain_mut(|entry| {
             // The closer waits for leadership itself.
             let closer = entry.ticket.0 == u64::MAX && !lead_on;
@@ -237,7 +296,7 @@ impl GroupCommit {
             }
             stays
         });
-        Ended { lead_on, leaderless, wakes }
+        Ended { lead_on, leaderless, opens, wakes }
     }
 
     /// By the closer: waits as a thread that nothing ever satisfies, until it leads. None: it leads; the others have

@@ -1,6 +1,6 @@
 //! The handle to a shard: how commands get in and answers out.
 
-use super::commit::{GroupCommit, Next, Successor};
+use super::commit::{AtGate, GroupCommit, Next, Successor};
 use super::gather::Gather;
 use super::hold::{Answer, Envelope, Holder, State, Turn, in_turn, wake_all};
 use super::home::{self, HomeLink};
@@ -486,6 +486,7 @@ impl<C: Core> Inner<C> {
             return Err(CallError::Reentrant);
         }
         self.commit.raise_issued(ticket);
+        let Some(deadline) = deadline else { return self.wait_durable_at_gate(ticket) };
         let mut entry = None;
         loop {
             match self.commit.wait_or_lead(ticket, entry, || Waiter::Thread(current())) {
@@ -497,23 +498,31 @@ impl<C: Core> Inner<C> {
                 Next::Wait(number) => {
                     entry = Some(number);
                     add(&self.counters.parks, 1);
-                    match deadline {
-                        None => park(),
-                        Some(deadline) => {
-                            let now = Instant::now();
-                            if now >= deadline {
-                                if self.commit.deregister(number) {
-                                    self.home.notify(&self.counters);
-                                }
-                                return if self.commit.is_durable(ticket) {
-                                    Ok(())
-                                } else {
-                                    Err(CallError::TimedOut)
-                                };
-                            }
-                            park_timeout(deadline - now);
+                    let now = Instant::now();
+                    if now >= deadline {
+                        if self.commit.deregister(number) {
+                            self.home.notify(&self.counters);
                         }
+                        return if self.commit.is_durable(ticket) {
+                            Ok(())
+                        } else {
+                            Err(CallError::TimedOut)
+                        };
                     }
+                    park_timeout(deadline - now);
+                }
+            }
+        }
+    }
+
+    fn wait_durable_at_gate(&self, ticket: Ticket) -> Result<(), CallError> {
+        loop {
+            match self.commit.come_to_gate(ticket) {
+                AtGate::Over(over) => return over,
+                AtGate::Lead => self.lead(),
+                AtGate::Wait(number) => {
+                    add(&self.counters.parks, 1);
+                    self.commit.wait_at_gate(number);
                 }
             }
         }
@@ -583,6 +592,9 @@ impl<C: Core> Inner<C> {
         let ended = self.commit.end_lead(go_on, successor);
         if ended.leaderless {
             self.home.notify(&self.counters);
+        }
+        if ended.opens {
+            self.commit.open_gate();
         }
         wake_all(ended.wakes);
         ended.lead_on
