@@ -233,6 +233,8 @@ impl<'r> Transaction<'r> {
                 limit: limits::MAX_TRANSACTION_BYTES,
             });
         }
+        // On its way while the closure goes on.
+        self.snapshot.prefetch(run, tag, key);
         self.writes.put(run, tag, key, value, expires_at, condition);
         Ok(())
     }

@@ -449,8 +449,8 @@ impl Engine {
             return Err(Error::Closed);
         }
         let shard = self.shard_of(run);
-        let pin =
-            self.shards[shard].reader.pin().map_err(|error| SnapshotError::TooMany { limit: error.limit })?;
+        let pin = self.shards[shard].reader.pin_borrowed();
+        let pin = pin.map_err(|error| SnapshotError::TooMany { limit: error.limit })?;
         Ok(Snapshot::new(self, pin, shard))
     }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use in_mem_model::{KeyBytes, RunId, Tag, Version, VersionedValue};
 use in_mem_shard::core::PAGE_LIMIT;
 use in_mem_shard::core::command::ScanRequest;
-use in_mem_shard::index::{KeyRef, Pin, ReadError};
+use in_mem_shard::index::{HashedKey, IndexReader, KeyRef, Pin, ReadError};
 
 use crate::engine::Engine;
 use crate::error::{Error, SnapshotError};
@@ -15,12 +15,12 @@ use crate::error::{Error, SnapshotError};
 #[derive(Debug)]
 pub struct Snapshot<'e> {
     engine: &'e Engine,
-    pin: Pin,
+    pin: Pin<&'e IndexReader>,
     shard: usize,
 }
 
 impl<'e> Snapshot<'e> {
-    pub(crate) fn new(engine: &'e Engine, pin: Pin, shard: usize) -> Self {
+    pub(crate) fn new(engine: &'e Engine, pin: Pin<&'e IndexReader>, shard: usize) -> Self {
         Self { engine, pin, shard }
     }
 
@@ -35,8 +35,7 @@ impl<'e> Snapshot<'e> {
     /// [`SnapshotError::Expired`].
     pub fn get(&self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>, Error> {
         debug_assert_eq!(self.engine.shard_of(run), self.shard, "a snapshot is of one shard");
-        let reader = self.pin.reader();
-        let hashed = reader.hashed(reader.run_hash(&run), KeyRef::new(run, tag, key));
+        let hashed = self.hashed(run, tag, key);
         match self.pin.get(&hashed, || self.engine.now()) {
             Ok(Some(value)) => Ok(Some(value)),
             Ok(None) if !self.engine.may_be_fork(run) => Ok(None),
@@ -56,6 +55,18 @@ impl<'e> Snapshot<'e> {
                 Ok(self.scan(request)?.0.pop().map(|(_, value)| value))
             }
         }
+    }
+
+    #[inline]
+    fn hashed<'k>(&self, run: RunId, tag: Tag, key: &'k [u8]) -> HashedKey<'k> {
+        let reader = self.pin.reader();
+        reader.hashed(reader.run_hash(&run), KeyRef::new(run, tag, key))
+    }
+
+    /// Begins to fetch what a write of the key will look at first.
+    #[inline]
+    pub fn prefetch(&self, run: RunId, tag: Tag, key: &[u8]) {
+        self.pin.reader().prefetch(&self.hashed(run, tag, key));
     }
 
     /// The entries of a range then, at most `request.limit` of them, and whether there may be more.

@@ -27,14 +27,6 @@ mod imp {
     }
 
     impl Gate {
-        pub fn new() -> Self {
-            Self {
-                number: AtomicU32::new(0),
-                #[cfg(not(target_os = "linux"))]
-                waiting: (Mutex::new(()), std::sync::Condvar::new()),
-            }
-        }
-
         pub fn number(&self) -> u32 {
             // Acquire pairs with the Release in `advance`: who comes through sees what was done before.
             self.number.load(Ordering::Acquire)
@@ -118,11 +110,13 @@ mod imp {
     #[derive(Debug)]
     pub struct Gate(Mutex<u32>, Condvar);
 
-    impl Gate {
-        pub fn new() -> Self {
+    impl Default for Gate {
+        fn default() -> Self {
             Self(Mutex::new(0), Condvar::new())
         }
+    }
 
+    impl Gate {
         pub fn number(&self) -> u32 {
             *self.0.lock().unwrap()
         }

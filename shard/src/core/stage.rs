@@ -14,6 +14,7 @@ use super::error::WriteError;
 use super::event::{self, ChainHead, event_key};
 use super::fork::{MAX_FORK_DEPTH, hidden_key};
 use super::run_meta::{RunMeta, RunStatus};
+use crate::index::{HashedKey, KeyRef};
 
 /// What a commit will do to one of its runs as a whole.
 pub(super) struct StagedRun {
@@ -33,8 +34,29 @@ pub(super) struct StagedRun {
 /// One change, ready to be installed.
 #[derive(Debug)]
 pub(super) enum StagedWrite {
-    Entry { run: RunId, tag: Tag, key: KeyBytes, value: Option<Value>, expires_at: Option<Timestamp> },
+    Entry {
+        run: RunId,
+        tag: Tag,
+        key: KeyBytes,
+        /// The key's, as the index has it.
+        hash: u64,
+        value: Option<Value>,
+        expires_at: Option<Timestamp>,
+    },
     DropRun(RunId),
+}
+
+impl StagedWrite {
+    /// The key that it changes.
+    #[inline]
+    pub(super) fn hashed(&self) -> Option<HashedKey<'_>> {
+        match self {
+            Self::Entry { run, tag, key, hash, .. } => {
+                Some(HashedKey { key: KeyRef::new(*run, *tag, key), hash: *hash })
+            }
+            Self::DropRun(_) => None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -44,28 +66,46 @@ pub(super) struct Staging {
     pub(super) sequences: Vec<u64>,
     /// The event in hand.
     scratch: Vec<u8>,
+    /// A run that was seen to take writes.
+    writable: Option<RunId>,
 }
 
 /// So many staged changes keep their room for the next transaction; a larger one's is given back.
 const KEPT_WRITES: usize = 256;
 
-fn write_meta(
-    run: RunId,
-    meta: &RunMeta,
-    effects: &mut EffectWriter<'_>,
-    writes: &mut Vec<StagedWrite>,
-) -> Result<(), WriteError> {
-    let value = meta.to_value();
-    // Metadata lies one level deeper here than where the caller's was checked, and what is too deep the recovery would refuse.
-    value.check()?;
-    effects.on(run);
-    effects.put(Tag::Run, b"", &value, None);
-    let (tag, key) = (Tag::Run, KeyBytes::default());
-    writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at: None });
-    Ok(())
-}
-
 impl ShardCore {
+    /// A change of one key; where it goes is being fetched from here on.
+    #[inline]
+    fn entry(
+        &self,
+        run: RunId,
+        tag: Tag,
+        key: KeyBytes,
+        value: Option<Value>,
+        expires_at: Option<Timestamp>,
+    ) -> StagedWrite {
+        let hashed = self.hashed(run, tag, &key);
+        self.index.prefetch(&hashed);
+        StagedWrite::Entry { run, tag, hash: hashed.hash, key, value, expires_at }
+    }
+
+    fn write_meta(
+        &self,
+        run: RunId,
+        meta: &RunMeta,
+        effects: &mut EffectWriter<'_>,
+        writes: &mut Vec<StagedWrite>,
+    ) -> Result<(), WriteError> {
+        let value = meta.to_value();
+        // Metadata lies one level deeper here than where the caller's was checked, and what is too deep the recovery would
+        // refuse.
+        value.check()?;
+        effects.on(run);
+        effects.put(Tag::Run, b"", &value, None);
+        writes.push(self.entry(run, Tag::Run, KeyBytes::default(), Some(value), None));
+        Ok(())
+    }
+
     pub(super) fn stage(
         &self,
         home: RunId,
@@ -90,7 +130,7 @@ impl ShardCore {
                     self.check_condition(run, tag, &key, condition)?;
                     effects.on(run);
                     effects.put(tag, &key, &value, expires_at);
-                    staging.writes.push(StagedWrite::Entry { run, tag, key, value: Some(value), expires_at });
+                    staging.writes.push(self.entry(run, tag, key, Some(value), expires_at));
                 }
                 Write::Delete { tag, key, condition } => {
                     self.check_staged_writable(run, staging)?;
@@ -101,17 +141,9 @@ impl ShardCore {
                     {
                         let hidden = hidden_key(tag, &key);
                         effects.put(Tag::Run, &hidden, &Value::Null, None);
-                        let value = Some(Value::Null);
-                        let tag = Tag::Run;
-                        staging.writes.push(StagedWrite::Entry {
-                            run,
-                            tag,
-                            key: hidden,
-                            value,
-                            expires_at: None,
-                        });
+                        staging.writes.push(self.entry(run, Tag::Run, hidden, Some(Value::Null), None));
                     }
-                    staging.writes.push(StagedWrite::Entry { run, tag, key, value: None, expires_at: None });
+                    staging.writes.push(self.entry(run, tag, key, None, None));
                 }
                 Write::Append { body } => {
                     self.check_staged_writable(run, staging)?;
@@ -130,7 +162,7 @@ impl ShardCore {
                     let meta = Box::new(self.completed(*meta));
                     // Before what is written to the run, so that recovery knows whose that is; unless it changes yet.
                     if !changed.contains(&run) {
-                        write_meta(run, &meta, effects, &mut staging.writes)?;
+                        self.write_meta(run, &meta, effects, &mut staging.writes)?;
                         let staged = self.staged_run(run, staging);
                         staged.written = true;
                     }
@@ -155,7 +187,7 @@ impl ShardCore {
         // The metas last, each once, as they stand at the end; so that a run may be written and ended in one transaction.
         for staged in &staging.runs {
             if let (Some(meta), false) = (&staged.meta, staged.written) {
-                write_meta(staged.run, meta, effects, &mut staging.writes)?;
+                self.write_meta(staged.run, meta, effects, &mut staging.writes)?;
             }
         }
         Ok(())
@@ -196,19 +228,15 @@ impl ShardCore {
             place
         });
         let chain = staged.chain;
+        let key = event_key(chain.len);
+        // The key is new, and where it goes is fetched while the event is hashed.
+        self.index.prefetch(&self.hashed(run, Tag::Event, &key));
         let (value, hash) = event::seal(&chain, self.now, place, body, &mut staging.scratch);
         let sequence = chain.len;
         self.staged_run(run, staging).chain = ChainHead { len: sequence + 1, hash };
-        let key = event_key(sequence);
         effects.on(run);
         effects.put(Tag::Event, &key, &value, None);
-        staging.writes.push(StagedWrite::Entry {
-            run,
-            tag: Tag::Event,
-            key: KeyBytes::from(&key[..]),
-            value: Some(value),
-            expires_at: None,
-        });
+        staging.writes.push(self.entry(run, Tag::Event, KeyBytes::from(&key[..]), Some(value), None));
         Ok(sequence)
     }
 
@@ -297,10 +325,14 @@ impl ShardCore {
         meta
     }
 
-    fn check_staged_writable(&self, run: RunId, staging: &Staging) -> Result<(), WriteError> {
-        if staging.runs.iter().any(|s| s.run == run && s.created) {
+    fn check_staged_writable(&self, run: RunId, staging: &mut Staging) -> Result<(), WriteError> {
+        if staging.writable == Some(run) {
             return Ok(());
         }
-        self.check_writable(run)
+        if !staging.runs.iter().any(|s| s.run == run && s.created) {
+            self.check_writable(run)?;
+        }
+        staging.writable = Some(run);
+        Ok(())
     }
 }

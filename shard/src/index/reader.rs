@@ -1,5 +1,6 @@
 //! What other threads do: gets, snapshots, and walks over everything at a snapshot. No locks, no waiting.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -198,16 +199,28 @@ impl IndexReader {
         };
         Ok(Pin { reader: self.clone(), index, version })
     }
+
+    /// As [`IndexReader::pin`], for no longer than this reader is borrowed.
+    ///
+    /// # Errors
+    /// [`TooManySnapshots`].
+    #[inline]
+    pub fn pin_borrowed(&self) -> Result<Pin<&Self>, TooManySnapshots> {
+        let Some((index, version)) = self.shared.epoch.pin() else {
+            return Err(TooManySnapshots { limit: super::MAX_PINS });
+        };
+        Ok(Pin { reader: self, index, version })
+    }
 }
 
 /// A snapshot: what was published when it was taken stays readable until it is dropped, or expires.
-pub struct Pin {
-    reader: IndexReader,
+pub struct Pin<R: Borrow<IndexReader> = IndexReader> {
+    reader: R,
     index: usize,
     version: u64,
 }
 
-impl fmt::Debug for Pin {
+impl<R: Borrow<IndexReader>> fmt::Debug for Pin<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pin").field("version", &self.version).finish_non_exhaustive()
     }
@@ -230,7 +243,7 @@ pub struct OwnedRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Cursor(u64);
 
-impl Pin {
+impl<R: Borrow<IndexReader>> Pin<R> {
     /// The version the snapshot sees.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -240,13 +253,13 @@ impl Pin {
     /// Whether the snapshot was taken away.
     #[must_use]
     pub fn is_expired(&self) -> bool {
-        !self.reader.shared.epoch.is_pinned(self.index, self.version)
+        !self.reader().shared.epoch.is_pinned(self.index, self.version)
     }
 
     /// The reader the snapshot was taken with.
     #[must_use]
     pub fn reader(&self) -> &IndexReader {
-        &self.reader
+        self.reader.borrow()
     }
 
     /// What a key was when the snapshot was taken; `None` if it was not there or deleted, or is expired now.
@@ -259,7 +272,7 @@ impl Pin {
         key: &HashedKey<'_>,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Option<VersionedValue>, ReadError> {
-        let shared = &*self.reader.shared;
+        let shared = &*self.reader().shared;
         let visit = shared
             .epoch
             .enter_pinned(self.index, self.version)
@@ -285,7 +298,7 @@ impl Pin {
         rows: usize,
         mut visit: impl FnMut(OwnedRow),
     ) -> Result<Option<Cursor>, ReadError> {
-        let shared = &*self.reader.shared;
+        let shared = &*self.reader().shared;
         let mut page = Vec::new();
         let mut shown = 0;
         let mut at = cursor.0;
@@ -325,9 +338,9 @@ impl Pin {
     }
 }
 
-impl Drop for Pin {
+impl<R: Borrow<IndexReader>> Drop for Pin<R> {
     fn drop(&mut self) {
-        self.reader.shared.epoch.unpin(self.index);
+        self.reader().shared.epoch.unpin(self.index);
     }
 }
 

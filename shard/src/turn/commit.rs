@@ -95,7 +95,7 @@ impl GroupCommit {
             durable: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             books: Mutex::new(Books::default()),
-            gate: Gate::new(),
+            gate: Gate::default(),
         }
     }
 
