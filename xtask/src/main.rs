@@ -5,6 +5,7 @@ mod asan;
 mod ci;
 mod coverage;
 mod gates;
+mod guided;
 mod loom;
 mod peers;
 mod picture;
@@ -50,7 +51,7 @@ enum Command {
     Crash(sim::Crash),
     /// Files damaged bit by bit.
     Corrupt(sim::Corrupt),
-    /// Hostile bytes for every decoder.
+    /// Hostile bytes for every decoder; changed at random, or guided by what they reach.
     Fuzz(sim::Fuzz),
     /// The stress tests under AddressSanitizer. Needs a nightly toolchain.
     Asan,

@@ -83,6 +83,15 @@ pub(crate) struct Fuzz {
     /// Few.
     #[arg(long)]
     smoke: bool,
+    /// Guided by what the inputs reach, instead of changed at random. Needs a nightly toolchain and a C++ compiler.
+    #[arg(long, conflicts_with_all = ["inputs", "seed", "smoke"])]
+    guided: bool,
+    /// Seconds for each decoder.
+    #[arg(long, default_value_t = 60, requires = "guided")]
+    seconds: u64,
+    /// Only decoders whose name contains this; may be given several times.
+    #[arg(long, value_name = "TARGET", requires = "guided")]
+    only: Vec<String>,
 }
 
 /// A line of the program.
@@ -159,6 +168,9 @@ pub(crate) fn corrupt(arguments: &Corrupt, report: &mut Report) -> Result<(), Er
 }
 
 pub(crate) fn fuzz(arguments: &Fuzz, report: &mut Report) -> Result<(), Error> {
+    if arguments.guided {
+        return crate::guided::run(arguments.seconds, &arguments.only, report);
+    }
     let inputs = if arguments.smoke { SMOKE_INPUTS } else { arguments.inputs };
     program(&["fuzz".to_owned(), format!("--inputs={inputs}"), format!("--seed={}", arguments.seed)], report)
 }
