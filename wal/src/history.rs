@@ -236,13 +236,14 @@ impl HistoryReader {
         next: u64,
         start: &Start,
     ) -> Result<(), LogError> {
-        if start.from_segment != end.segment {
+        let goes_on_here = start.from_segment == end.segment;
+        if !goes_on_here && !self.was_never_begun(end.segment, start)? {
             let (_, next_path, ..) = self.parts(next)?;
             let expected = format!("a segment that goes on from segment {:016x}", end.segment);
             let found = format!("one that goes on from {:016x}: a segment is missing", start.from_segment);
             return Err(LogError::damaged(&next_path, SEGMENT_HEADER_BYTES, expected, found));
         }
-        if header.rewritten.is_none() {
+        if goes_on_here && header.rewritten.is_none() {
             if start.from_end == end.offset {
                 return Ok(());
             }
@@ -250,7 +251,7 @@ impl HistoryReader {
             let expected = format!("records up to offset {}", start.from_end);
             return Err(LogError::damaged(&path, end.offset, expected, "none that can be read"));
         }
-        // Where records were erased its end lies elsewhere, and its records have the numbers that they had.
+        // Where records were erased, or segments without any lie between, the end lies elsewhere; but the numbers go on.
         let (file, path, _, len) = self.parts(end.segment)?;
         let mut bytes = vec![0; end.offset.min(len) as usize];
         read_exact_at(&*file, 0, &mut bytes).map_err(LogError::io("read", &path))?;
@@ -264,6 +265,14 @@ impl HistoryReader {
         }
         let wanted = format!("records up to number {}", start.lsn.saturating_sub(1));
         Err(LogError::damaged(&path, at as u64, wanted, "none that can be read"))
+    }
+
+    /// Whether a segment goes on from one behind `last` that holds nothing: its own start was torn, so that recovery set that
+    /// aside and began the next.
+    fn was_never_begun(&mut self, last: u64, start: &Start) -> Result<bool, LogError> {
+        let from = start.from_segment;
+        let is_there = from > last && self.segments()?.iter().any(|(number, _)| *number == from);
+        Ok(is_there && start.from_end == SEGMENT_HEADER_BYTES && self.start_of(from)?.is_none())
     }
 
     /// The segment in which the log goes on behind a torn tail: its start record names this place and the record before it.

@@ -10,7 +10,7 @@
 //! | table | 4096 a page | crc32 of the rest (4), runs in the page (4), each: run (16), first offset's place (4), offsets (4), crc32 of them (4); sorted by run, 146 a page |
 //! | offsets | 4 each | offsets in the segment, by run, ascending |
 //! | places | 4 a run, and 4 | where each run's copies begin, counted from the end of this part, in the table's order; a run whose copies begin where the next one's do has none. This part and the next are there if a run has copies |
-//! | copies | | as [`copies`](crate::copies) says, by run |
+//! | copies | | by run, as `copies.rs` says |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
