@@ -17,6 +17,16 @@ thread_local! {
     static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Gives a buffer to pack into. It is taken out meanwhile: an append may take a turn, a turn may run closures of others, and
+/// one that appends has to be told that it must not, rather than meet the buffer in use.
+fn with_body<R>(pack: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut body = BODY.take();
+    body.clear();
+    let result = pack(&mut body);
+    BODY.set(body);
+    result
+}
+
 /// The most events that an iteration reads together.
 const MOST_READ_AHEAD: u64 = 32;
 
@@ -83,8 +93,7 @@ impl<'r> Events<'r> {
         let (kind, payload) = (kind.as_ref(), payload.into());
         check_kind(kind)?;
         payload.check()?;
-        BODY.with_borrow_mut(|body| {
-            body.clear();
+        with_body(|body| {
             event::pack_body(kind, None, None, &payload, body);
             self.run.engine.append(self.run.id, body)
         })
@@ -95,8 +104,7 @@ impl<'r> Events<'r> {
     /// # Errors
     /// [`Error`]; nothing was appended.
     pub fn append_draft(&self, draft: &EventDraft) -> Result<u64> {
-        BODY.with_borrow_mut(|body| {
-            body.clear();
+        with_body(|body| {
             draft.pack(body)?;
             self.run.engine.append(self.run.id, body)
         })
@@ -300,5 +308,19 @@ impl Iterator for EventIter<'_> {
             _ => self.end = self.next,
         }
         event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_in_use_is_in_nobodys_way() {
+        with_body(|outer| {
+            outer.push(1);
+            with_body(|inner| inner.push(2));
+            assert_eq!(*outer, [1]);
+        });
     }
 }
