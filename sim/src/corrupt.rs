@@ -31,7 +31,44 @@ struct Sound {
     model: Model,
 }
 
-fn build(checkpoint: bool) -> Result<Sound, String> {
+/// What of a database is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// A log of one segment.
+    Log,
+    /// A log of several segments, in which the later ones vouch for the sealed ones.
+    Segments,
+    /// A checkpoint that nothing else backs.
+    Checkpoint,
+}
+
+impl Target {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Segments => "segments",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Log | Self::Segments => ".wal",
+            Self::Checkpoint => ".ckpt",
+        }
+    }
+
+    /// How much log is written.
+    const fn log_bytes(self) -> u64 {
+        match self {
+            Self::Log | Self::Checkpoint => LOG_BYTES * 9 / 10,
+            Self::Segments => LOG_BYTES * 5 / 2,
+        }
+    }
+}
+
+fn build(target: Target) -> Result<Sound, String> {
+    let checkpoint = target == Target::Checkpoint;
     let words = |error: in_mem::Error| error.to_string();
     let mut setup = Setup::new(5, Durability::Strict, true);
     setup.segment_bytes = LOG_BYTES;
@@ -52,13 +89,13 @@ fn build(checkpoint: bool) -> Result<Sound, String> {
             return Err(words(error));
         }
         let bytes = db.stats().map_err(words)?.shards[0].core.log_bytes;
-        if bytes > LOG_BYTES / 2 && earlier.is_none() {
+        if bytes > target.log_bytes() / 2 && earlier.is_none() {
             if checkpoint {
                 db.checkpoint().map_err(words)?;
             }
             earlier = Some(disk.kill());
         }
-        if bytes > LOG_BYTES * 9 / 10 {
+        if bytes > target.log_bytes() {
             break;
         }
     }
@@ -106,28 +143,36 @@ fn sector(number: usize) -> std::ops::Range<usize> {
     number * BYTES..(number + 1) * BYTES
 }
 
-/// Where what the file's records say was synced ends, in bytes: damage before that has to be found.
+/// Where what the file's records and those of `later` segments say was synced ends, in bytes: damage before that has to be found.
 ///
 /// A clean close syncs the log first and then writes a mark that fills the sector and the footer, both under one sync: the
 /// footer vouches for all before the mark, and nothing for these two. Without them the log ends where its last commit does,
 /// as it would if the process had been killed before their sync.
-fn vouched(path: &Path, sound: &[u8]) -> usize {
+fn vouched(path: &Path, sound: &[u8], later: &[Vec<u8>]) -> usize {
     if path.extension().is_none_or(|extension| extension != "wal") {
         return sound.len();
     }
-    let (mut ends, mut synced) = (Vec::new(), 0);
-    for (head, end) in records(sound) {
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let lsn = u64::from(number(16)) | u64::from(number(20)) << 32;
-        ends.push((lsn, end));
-        let distance = number(28);
-        if distance != u32::MAX {
-            synced = synced.max(lsn.saturating_sub(u64::from(distance)));
-        }
-    }
+    let own = records(sound);
+    let all = own.iter().copied().chain(later.iter().flat_map(|segment| records(segment)));
+    let synced = all.filter_map(|(head, _)| synced_before(head)).max().unwrap_or(0);
     // A segment whose records vouch for none of its own holds at least its header, which is synced before it has a name.
     let header = in_mem_wal::SEGMENT_HEADER_BYTES as usize;
-    ends.iter().rfind(|(lsn, _)| *lsn <= synced).map_or(header, |(_, end)| *end)
+    own.iter().rfind(|(head, _)| number_of(head) <= synced).map_or(header, |(_, end)| *end)
+}
+
+fn u32_at(head: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+/// The number of the record with this header.
+fn number_of(head: &[u8]) -> u64 {
+    u64::from(u32_at(head, 16)) | u64::from(u32_at(head, 20)) << 32
+}
+
+/// The number of the last record of which this one says that it was synced, if it says so of any.
+fn synced_before(head: &[u8]) -> Option<u64> {
+    let distance = u32_at(head, 28);
+    (distance != u32::MAX).then(|| number_of(head).saturating_sub(u64::from(distance)))
 }
 
 /// The records of a sound segment: each one's header, and where it ends.
@@ -173,7 +218,7 @@ impl Sound {
         (bytes != sound).then_some(bytes)
     }
 
-    fn try_with(&self, path: &Path, sound: &[u8], damage: &Damage, tally: &mut Tally) {
+    fn try_with(&self, path: &Path, sound: &[u8], vouched: usize, damage: &Damage, tally: &mut Tally) {
         let Some(bytes) = self.damaged(path, sound, damage) else { return };
         let first = bytes.iter().zip(sound).position(|(a, b)| a != b).unwrap_or(bytes.len());
         let disk = self.disk.kill();
@@ -188,7 +233,7 @@ impl Sound {
                 tally.found += 1;
                 return;
             }
-            Ok(Ok(Ok(()))) if first >= vouched(path, sound) => {
+            Ok(Ok(Ok(()))) if first >= vouched => {
                 tally.harmless += 1;
                 return;
             }
@@ -202,6 +247,13 @@ impl Sound {
     /// Every damage, or every `stride`-th, over as many threads as there are cores.
     fn damage(&self, path: &Path, stride: usize, tally: &mut Tally) {
         let Some(sound) = self.disk.contents(path) else { return };
+        let later: Vec<Vec<u8>> = self
+            .files(".wal")
+            .iter()
+            .filter(|other| is_after(other, path))
+            .filter_map(|other| self.disk.contents(other))
+            .collect();
+        let vouched = vouched(path, &sound, &later);
         let sectors = sound.len() / SECTOR_BYTES as usize;
         let mut damages: Vec<Damage> = (0..sound.len() * 8).step_by(stride).map(Damage::Bit).collect();
         damages.extend((0..sound.len()).step_by(stride).map(Damage::Cut));
@@ -219,7 +271,8 @@ impl Sound {
                     let sound = &sound;
                     scope.spawn(move || {
                         let mut tally = Tally::default();
-                        some.iter().for_each(|damage| self.try_with(path, sound, damage, &mut tally));
+                        some.iter()
+                            .for_each(|damage| self.try_with(path, sound, vouched, damage, &mut tally));
                         tally
                     })
                 })
@@ -248,15 +301,25 @@ fn swaps(at: usize, sectors: usize, stride: usize) -> Vec<Damage> {
     partners.into_iter().map(|other| Damage::Swapped(at, other)).collect()
 }
 
-/// Damages a log and a checkpoint in every way, or in every `stride`-th.
+/// Whether a segment comes after another one of the same log.
+fn is_after(segment: &Path, other: &Path) -> bool {
+    segment.parent() == other.parent() && segment.file_name() > other.file_name()
+}
+
+/// Bits and lengths of the log of several segments are damaged more sparsely by this; its sectors, all of them.
+const SEGMENTS_STRIDE: usize = 37;
+
+/// Damages a log, a longer log and a checkpoint in every way, or in every `stride`-th.
 pub fn run(stride: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     // What a panic would print is in the findings.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    for (name, checkpoint, ending) in [("log", false, ".wal"), ("checkpoint", true, ".ckpt")] {
+    for target in [Target::Log, Target::Segments, Target::Checkpoint] {
+        let (name, ending) = (target.name(), target.ending());
+        let stride = if target == Target::Segments { stride * SEGMENTS_STRIDE } else { stride };
         let (start, mut tally) = (Instant::now(), Tally::default());
-        match build(checkpoint) {
+        match build(target) {
             Ok(sound) => {
                 let files = sound.files(ending);
                 if files.is_empty() {
