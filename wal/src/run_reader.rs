@@ -27,7 +27,7 @@ const WINDOW_BYTES: u64 = 256 * 1024;
 const LAST_RECORD_BYTES: u64 = 192;
 
 /// Most times that the segments are listed because one that was listed is gone.
-const MAX_LISTINGS: u32 = 100;
+pub(crate) const MAX_LISTINGS: u32 = 100;
 
 /// What there was to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Extent {
     pub transactions: u64,
 }
 
-fn is_gone(error: &LogError) -> bool {
+pub(crate) fn is_gone(error: &LogError) -> bool {
     match error {
         LogError::Missing { .. } => true,
         LogError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
