@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::meanwhile::Meanwhile;
 use common::*;
-use in_mem_wal::{Disposal, File, HistoryReader, LogError, Mode, OpenMode, SegmentIndex, SimDisk, Storage};
+use in_mem_wal::{Disposal, Fate, HistoryReader, LogError, Mode, SegmentIndex, SimDisk, Storage, erase};
 
 fn filled(disk: &SimDisk, mode: Mode, count: u64) -> in_mem_wal::ShardLog {
     let (mut log, _, _) = recover(disk, mode).expect("opened");
@@ -165,50 +165,21 @@ fn a_stale_index_does_not_outlive_the_tail_that_a_power_cut_took() {
     assert!(indexed > 10, "of 60, {indexed} logs ended in a segment that had an index");
 }
 
-/// A disk on which something happens between two looks at a directory: after it was listed for the first time.
-#[derive(Debug)]
-struct Meanwhile {
-    disk: SimDisk,
-    then: std::sync::Mutex<Option<Vec<Change>>>,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Change {
     Gone(PathBuf),
     Moved(PathBuf, PathBuf),
 }
 
-impl Storage for Meanwhile {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        let names = self.disk.read_dir(path)?;
-        for change in self.then.lock().expect("no panic").take().into_iter().flatten() {
-            match change {
-                Change::Gone(path) => self.disk.take(&path),
-                Change::Moved(from, to) => {
-                    self.disk.put(&to, self.disk.contents(&from).expect("is there"));
-                    self.disk.take(&from);
-                }
+impl Change {
+    fn make(self, disk: &SimDisk) {
+        match self {
+            Self::Gone(path) => disk.take(&path),
+            Self::Moved(from, to) => {
+                disk.put(&to, disk.contents(&from).expect("is there"));
+                disk.take(&from);
             }
         }
-        Ok(names)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.disk.open(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
     }
 }
 
@@ -231,9 +202,10 @@ fn a_segment_that_goes_while_a_run_is_read_is_looked_for_again() {
         vec![Change::Gone(newest), Change::Moved(oldest, archived)],
     ] {
         let disk = before.kill();
-        let storage = Meanwhile { disk, then: std::sync::Mutex::new(Some(changes)) };
-        storage.create_dir_all(&archive).expect("made");
-        let mut reader = HistoryReader::new(Arc::new(storage), vec![dir(), archive.clone()]);
+        disk.create_dir_all(&archive).expect("made");
+        let counted = changes.clone();
+        let storage = Meanwhile::new(disk.kill(), |disk| changes.into_iter().for_each(|c| c.make(disk)));
+        let mut reader = HistoryReader::new(storage, vec![dir(), archive.clone()]);
         let mut got = Vec::new();
         let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |r| {
             got.push((r.version, r.payload.to_vec()));
@@ -241,6 +213,14 @@ fn a_segment_that_goes_while_a_run_is_read_is_looked_for_again() {
         });
         assert_eq!(extent.expect("readable").first_lsn, 1);
         assert_eq!(got, expected(3, 60));
+        // And what an erase would take, as a dry run says it: found as a prune that failed under load.
+        let mut judge =
+            |run: &[u8; 16], _: Option<&[u8]>| Ok(if *run == run_of(3) { Fate::Erase } else { Fate::Keep });
+        let whole = erase(&(Arc::new(disk.kill()) as Arc<dyn Storage>), vec![dir()], true, &mut judge);
+        let storage = Meanwhile::new(disk, |disk| counted.into_iter().for_each(|c| c.make(disk)));
+        let storage: Arc<dyn Storage> = storage;
+        let dry = erase(&storage, vec![dir(), archive.clone()], true, &mut judge).expect("counts");
+        assert_eq!(dry.records, whole.expect("counts").records);
     }
 }
 
@@ -252,9 +232,9 @@ fn segments_let_go_while_a_run_is_read_leave_no_gap() {
     let sealed: Vec<_> = log.sealed_segments().cloned().collect();
     let job = log.release_before(sealed[1].last_lsn.next(), Disposal::Recycle).expect("some");
     drop(job);
-    let gone = sealed[..2].iter().map(|segment| Change::Gone(segment.path.clone())).collect();
-    let storage = Meanwhile { disk, then: std::sync::Mutex::new(Some(gone)) };
-    let mut reader = HistoryReader::new(Arc::new(storage), vec![dir()]);
+    let gone: Vec<_> = sealed[..2].iter().map(|segment| segment.path.clone()).collect();
+    let storage = Meanwhile::new(disk, move |disk| gone.iter().for_each(|path| disk.take(path)));
+    let mut reader = HistoryReader::new(storage, vec![dir()]);
     let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(())).expect("readable");
     assert_eq!(extent.first_lsn, sealed[2].first_lsn.0);
 }

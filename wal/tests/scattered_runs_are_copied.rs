@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use common::meanwhile::Meanwhile;
 use common::*;
 use in_mem_wal::{
-    Config, Disposal, Entry, File, HistoryReader, LogError, Mode, OpenMode, Seen, SegmentIndex, ShardLog,
-    SimDisk, Storage, remove_set_aside,
+    Config, Disposal, Entry, HistoryReader, LogError, Mode, Seen, SegmentIndex, ShardLog, SimDisk, Storage,
+    remove_set_aside,
 };
 
 const RUNS: u64 = 16;
@@ -168,58 +168,17 @@ fn a_read_that_knows_what_was_seen_before_finds_what_a_new_one_finds() {
     }
 }
 
-/// A disk on which something happens once a directory was listed.
-struct Then {
-    disk: SimDisk,
-    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for Then {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Then")
-    }
-}
-
-impl Storage for Then {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        let names = self.disk.read_dir(path);
-        if let Some(then) = self.then.lock().expect("no panic").take() {
-            then();
-        }
-        names
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.disk.open(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-}
-
 /// The log goes on behind the segment that was the last one listed, in the middle of a commit.
 #[test]
 fn a_commit_that_goes_on_in_a_segment_not_listed_is_found() {
     let disk = SimDisk::new(1);
     let mut log = filled(&disk, 500);
     let listed = log.position().segment;
-    let then = Box::new(move || {
+    let storage = Meanwhile::new(disk, move |_| {
         (501..=520).for_each(|n| append_one(&mut log, n));
         log.sync().expect("synced");
         assert!(log.position().segment > listed);
     });
-    let storage = Arc::new(Then { disk, then: Mutex::new(Some(then)) });
     let runs = [501 % RUNS, 502 % RUNS];
     let mut reader = HistoryReader::new(storage, vec![dir()]);
     let got = read(&mut reader, &mut Seen::default(), &runs, u64::MAX).expect("readable");

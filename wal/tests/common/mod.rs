@@ -1,6 +1,8 @@
 //! Helpers shared by the tests.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod meanwhile;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
