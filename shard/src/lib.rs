@@ -13,6 +13,3 @@ pub mod sync;
 pub mod turn;
 
 pub use actor::Actor;
-
-/// Planted bugs are asked for by one name in every layer, the turn among them, which knows nothing of the log.
-pub(crate) use in_mem_wal::planted;

@@ -14,6 +14,7 @@ use in_mem_wal::storage::sim::OpKind;
 
 use crate::finding::Finding;
 use crate::ledger::{Accident, Ledger};
+use crate::meanwhile::Meanwhile;
 use crate::model::{Change, Model};
 use crate::workload::{Did, Work};
 
@@ -96,7 +97,7 @@ impl Setup {
     pub fn open(&self, disk: &SimDisk, path: &str, shards: Option<usize>) -> in_mem::Result<Database> {
         let mut builder = Database::builder()
             .path(path)
-            .storage(Arc::new(disk.clone()))
+            .storage(Arc::new(Meanwhile(disk.clone())))
             .clock(Arc::new(self.clock.clone()))
             .background(false)
             .hash_seed(self.seed)

@@ -11,5 +11,6 @@ pub mod finding;
 pub mod fuzz;
 pub mod kill;
 pub mod ledger;
+mod meanwhile;
 pub mod model;
 pub mod workload;

@@ -1,5 +1,7 @@
 //! Random work with every primitive.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -11,6 +13,7 @@ use in_mem::{
 use in_mem_wal::SimDisk;
 
 use crate::ledger::Ledger;
+use crate::meanwhile;
 use crate::model::{Change, Model};
 
 mod forks;
@@ -60,7 +63,10 @@ fn key(rng: &mut Rng) -> Vec<u8> {
     key
 }
 
-/// Any value; now and then one that takes several sectors.
+/// Bytes of the largest value: a commit of it takes several records, in several segments.
+const LARGEST_VALUE_BYTES: usize = 16 << 10;
+
+/// Any value; now and then one that takes several sectors, or several segments.
 pub fn value(rng: &mut Rng) -> Value {
     match rng.u8(..9) {
         0 => Value::Null,
@@ -69,7 +75,9 @@ pub fn value(rng: &mut Rng) -> Value {
         5 => Value::from(rng.f64()),
         6 => Value::from("text".repeat(rng.usize(..40))),
         7 => {
-            let mut bytes = vec![0; rng.usize(..1_500)];
+            let len =
+                if rng.u8(..16) == 0 { rng.usize(1_500..LARGEST_VALUE_BYTES) } else { rng.usize(..1_500) };
+            let mut bytes = vec![0; len];
             rng.fill(&mut bytes);
             Value::from(bytes)
         }
@@ -120,6 +128,7 @@ impl Work<'_> {
             38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
             46..=51 => self.agent(id),
             52 | 53 => self.prune(),
+            54..=57 => self.during_a_sync(id),
             _ => {
                 let run = match self.db.run(id) {
                     Ok(run) => run,
@@ -348,6 +357,53 @@ impl Work<'_> {
                 (Did::Well, Some(error)) => Ok(Did::Failed(error)),
                 (did, _) => Ok(did),
             },
+        }
+    }
+
+    /// A commit that comes while the one before it is being synced: behind it, and not under its sync.
+    fn during_a_sync(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        let [first, second] = [(); 2].map(|()| (key(self.rng), value(self.rng)));
+        for (key, value) in [&first, &second] {
+            let (key, value) = (key.clone(), value.clone());
+            self.send(id, vec![Change::Put { run: id, key, value, expires: None }]);
+        }
+        let shard = self.db.engine().shard_of(id);
+        let version = move |db: &Database| db.stats().map(|stats| stats.shards[shard].core.version);
+        let before = version(self.db).map_err(|error| format!("stats: {error}"))?;
+        let late = Rc::new(RefCell::new(None));
+        meanwhile::at_next_sync({
+            let (late, db, run) = (late.clone(), self.db.clone(), run.clone());
+            // Not where the sync is of something else, such as a segment that the first has yet to go to.
+            move || {
+                if version(&db).is_ok_and(|now| now > before) {
+                    *late.borrow_mut() = Some(run.kv().put_async(second.0, second.1));
+                }
+            }
+        });
+        let put = run.kv().put(first.0, first.1);
+        // Where a commit alone is no reason to sync.
+        let synced = if put.is_ok() { self.db.sync() } else { Ok(()) };
+        meanwhile::forget();
+        // `None`: there was nothing to sync, or not by this thread. Refused: the sync was one within a turn.
+        let late = late.take().and_then(Result::ok);
+        if self.disk.crashed() {
+            return Ok(Did::MachineGone);
+        }
+        if late.is_none() {
+            self.ledger.unsend();
+        }
+        let did = match (put, late) {
+            (Ok(_), Some(late)) => {
+                self.ledger.acknowledge_first(1);
+                // Acknowledged by itself: nothing else of the log is synced between its answer and what comes next.
+                self.end(late.wait())?
+            }
+            (put, _) => self.end(put)?,
+        };
+        match (did, synced) {
+            (Did::Well, Err(error)) => Ok(Did::Failed(error)),
+            (did, _) => Ok(did),
         }
     }
 

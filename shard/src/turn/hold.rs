@@ -225,10 +225,7 @@ impl<'a, C: Core> Turn<'a, C> {
         let (reply, ticket) = self.core().execute(command);
         self.state().running = None;
         self.note(ticket);
-        if self.inner.commit.is_durable(ticket)
-            || cfg!(inmem_mutant = "turn_reply_before_sync")
-            || crate::planted::is_planted("turn_reply_before_sync")
-        {
+        if self.inner.commit.is_durable(ticket) || cfg!(inmem_mutant = "turn_reply_before_sync") {
             self.answer(at, Ok(reply));
         } else if self.inner.commit.has_failed() {
             self.answer(at, Err(CallError::OutcomeUnknown));

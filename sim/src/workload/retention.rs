@@ -35,10 +35,11 @@ impl Work<'_> {
                 if says != goes {
                     return Err(format!("{policy:?} takes {says:?} away, it should be {goes:?}"));
                 }
-                // Commits are made in this order: what forks hold first, then what is erased, by id.
+                // Commits are made in this order: what forks hold first, then what is erased, each by id.
                 let is_held =
                     |id: &RunId| report.runs.iter().any(|run| run.id == *id && !run.forks.is_empty());
-                let (held, mut free): (Vec<RunId>, Vec<RunId>) = goes.into_iter().partition(is_held);
+                let (mut held, mut free): (Vec<RunId>, Vec<RunId>) = goes.into_iter().partition(is_held);
+                held.sort_unstable();
                 free.sort_unstable();
                 goes = held.into_iter().chain(free).collect();
             }
