@@ -446,14 +446,27 @@ impl Checkpointer {
     fn let_go(&self, shard: usize, dir: &std::path::Path, covers: in_mem_wal::Lsn) -> Result<u64, Error> {
         let failed = |error: LogError| Error::Checkpoint { shard, reason: error.to_string() };
         prune_checkpoints(&*self.storage, dir, 1).map_err(failed)?;
-        let disposal =
-            if self.keep_history { Disposal::Archive(dir.join(ARCHIVE)) } else { Disposal::Recycle };
+        let disposal = if self.keep_history {
+            Disposal::Archive(dir.join(ARCHIVE))
+        } else {
+            Disposal::Recycle(dir.join(ARCHIVE))
+        };
         let handle = &self.shards[shard];
         let job = handle.maintain(move |core| {
             core.log_mut().wal_mut().and_then(|log| log.release_before(covers.next(), disposal))
         })?;
-        let Some(job) = job else { return Ok(0) };
-        let released = job.run().map_err(failed)?;
+        let Some(mut job) = job else { return Ok(0) };
+        let released = match job.take_out() {
+            Ok(released) => released,
+            Err(error) => {
+                handle.maintain(move |core| {
+                    if let Some(log) = core.log_mut().wal_mut() {
+                        log.take_back(job);
+                    }
+                })?;
+                return Err(failed(error));
+            }
+        };
         let segments = released.segments;
         handle.maintain(move |core| {
             if let Some(log) = core.log_mut().wal_mut() {

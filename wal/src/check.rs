@@ -1,6 +1,7 @@
 //! Reading everything there is, without changing anything: `check` lists what is wrong, `salvage` hands out what can
 //! be read.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::end_of_log::{EndCase, Verdict};
@@ -8,9 +9,9 @@ use crate::error::{ApplyError, LogError};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::lsn::Lsn;
 use crate::record::{ALIGN_BYTES, HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{intact, is_zero, survey, walk};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_name, segment_name};
-use crate::storage::{OpenMode, Storage, read_all};
+use crate::scan::{Start, intact, is_zero, survey, walk};
+use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, parse_segment_name, segment_name};
+use crate::storage::{OpenMode, Storage, read_all, read_exact_at};
 
 /// Something wrong, or worth knowing, about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub fn check(
     // And every file by itself, past the first fault too.
     let refused = report.end.is_none();
     let torn: Vec<_> = report.problems.iter().map(|p| (p.file.clone(), p.offset)).collect();
-    read_every(storage, dir, &mut |item| {
+    read_every(storage, &[dir.to_path_buf()], &mut |item| {
         match item {
             Item::Segment { bytes } => {
                 report.segments += 1;
@@ -131,14 +132,14 @@ pub fn salvage(
     dir: &Path,
     apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
 ) -> Result<SalvageReport, LogError> {
-    salvage_after(storage, dir, Lsn::ZERO, apply)
+    salvage_after(storage, &[dir.to_path_buf()], Lsn::ZERO, apply)
 }
 
 /// [`salvage`] where a checkpoint makes up for everything through `covers`: that such records are missing before the
 /// first one is not listed.
 pub fn salvage_after(
     storage: &dyn Storage,
-    dir: &Path,
+    dirs: &[PathBuf],
     covers: Lsn,
     apply: &mut dyn FnMut(RecordView<'_>) -> Result<(), ApplyError>,
 ) -> Result<SalvageReport, LogError> {
@@ -146,15 +147,24 @@ pub fn salvage_after(
     let mut last = 0u64;
     let mut first = true;
     let mut begun: Option<(Header, Position, Vec<u8>)> = None;
-    read_every(storage, dir, &mut |item| {
+    let ends = declared_ends(storage, dirs)?;
+    // Behind the place where a recovery ended the log: never synced, and dropped then.
+    let was_dropped = |segment: u64, offset: u64| ends.get(&segment).is_some_and(|end| offset >= *end);
+    read_every(storage, dirs, &mut |item| {
         let (header, payload, position, path) = match item {
             Item::Segment { .. } => return Ok(()),
             Item::Bad(problem) => {
-                report.lost.push(problem);
+                let name = problem.file.file_name().and_then(|name| name.to_str());
+                if !name.and_then(parse_segment_name).is_some_and(|n| was_dropped(n, problem.offset)) {
+                    report.lost.push(problem);
+                }
                 return Ok(());
             }
             Item::Record(header, payload, position, path) => (header, payload, position, path),
         };
+        if was_dropped(position.segment, position.offset) {
+            return Ok(());
+        }
         let problem = |what: String| Problem {
             file: path.to_path_buf(),
             offset: position.offset,
@@ -221,15 +231,45 @@ enum Item<'a> {
     Bad(Problem),
 }
 
+/// Segments by number, each once.
+fn every_segment(storage: &dyn Storage, dirs: &[PathBuf]) -> Result<BTreeMap<u64, PathBuf>, LogError> {
+    let mut all = BTreeMap::new();
+    for dir in dirs {
+        if storage.exists(dir).map_err(LogError::io("look for", dir))? {
+            let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
+            let numbers = names.iter().filter_map(|n| parse_segment_name(n));
+            for number in numbers {
+                all.entry(number).or_insert_with(|| dir.join(segment_name(number)));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Where later segments say that the log left earlier ones.
+fn declared_ends(storage: &dyn Storage, dirs: &[PathBuf]) -> Result<HashMap<u64, u64>, LogError> {
+    let mut ends = HashMap::new();
+    for path in every_segment(storage, dirs)?.values() {
+        // What cannot be read says nothing.
+        let mut head = vec![0; (SEGMENT_HEADER_BYTES + START_BYTES) as usize];
+        let read = storage.open(path, OpenMode::Read).and_then(|file| read_exact_at(&*file, 0, &mut head));
+        if read.is_ok()
+            && let Ok(header) = SegmentHeader::decode(&head)
+            && let Some(start) = Start::read(&head, SEGMENT_HEADER_BYTES as usize, &header)
+        {
+            ends.insert(start.from_segment, start.from_end);
+        }
+    }
+    Ok(ends)
+}
+
 /// Reads every segment file from front to back, going on after what cannot be read.
 fn read_every(
     storage: &dyn Storage,
-    dir: &Path,
+    dirs: &[PathBuf],
     each: &mut dyn FnMut(Item<'_>) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
-    let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
-    for number in names.iter().filter_map(|n| parse_segment_name(n)) {
-        let path = dir.join(segment_name(number));
+    for (number, path) in every_segment(storage, dirs)? {
         let bad = |offset: u64, bytes: u64, what: String| {
             Item::Bad(Problem { file: path.clone(), offset, bytes, what, serious: true })
         };

@@ -85,7 +85,13 @@ fn erase_listed(
         drop(file);
         let header = header_of(&bytes, path)?;
         if !intact(&bytes, SEGMENT_HEADER_BYTES as usize).is_ok_and(|(first, ..)| first.kind == kind::START) {
-            // Never begun: zeroes.
+            // Never begun: zeroes, or what a power cut left behind a start that it took.
+            let records = SEGMENT_HEADER_BYTES as usize;
+            if !dry_run && !is_zero(&bytes[records..]) {
+                let mut blank = bytes;
+                blank[records..].fill(0);
+                replace(&**storage, path, &blank)?;
+            }
             continue;
         }
         let rewritten = rewrite(&bytes, &header, path, judge, &mut asked)?;
@@ -248,6 +254,9 @@ fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<(), LogEr
     let index = path.with_extension("idx");
     if storage.exists(&index).map_err(LogError::io("look for", &index))? {
         storage.remove(&index).map_err(LogError::io("remove", &index))?;
+        // Before the segment is another: it has copies of what goes, and nobody would look for it again.
+        let dir = path.parent().unwrap_or(Path::new("."));
+        storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
     }
     storage.rename(&tmp, path).map_err(LogError::io("rename to", path))?;
     let dir = path.parent().unwrap_or(Path::new("."));

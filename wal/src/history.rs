@@ -13,7 +13,8 @@ use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
 use crate::scan::{Expect, Start, expected, intact};
 use crate::segment::{
-    SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
+    SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, index_name, parse_gap_name, parse_segment_name,
+    segment_name,
 };
 use crate::storage::{File, OpenMode, Storage, read_exact_at};
 
@@ -54,6 +55,21 @@ impl HistoryReader {
         all.sort_unstable();
         // A segment being archived may be seen in both places.
         all.dedup_by_key(|(number, _)| *number);
+        Ok(all)
+    }
+
+    /// Those behind the last gap: where log was let go without an archive, what was archived before is not what the log goes on
+    /// from. All of them, where nothing was.
+    pub fn unbroken_segments(&self) -> Result<Vec<(u64, PathBuf)>, LogError> {
+        let mut gap = None;
+        for dir in &self.dirs {
+            if self.storage.exists(dir).map_err(LogError::io("look for", dir))? {
+                let names = self.storage.read_dir(dir).map_err(LogError::io("list", dir))?;
+                gap = gap.max(names.iter().filter_map(|name| parse_gap_name(name)).max());
+            }
+        }
+        let mut all = self.segments()?;
+        all.retain(|(number, _)| gap.is_none_or(|gap| *number > gap));
         Ok(all)
     }
 
@@ -159,6 +175,7 @@ impl HistoryReader {
             let fetched = self.fetch(next);
             let torn = !matches!(&fetched, Ok((header, _)) if header.follows(&last));
             if torn && let Some(segment) = self.goes_on(next, &last)? {
+                last.crc = self.last_crc_before(next.segment, &last)?;
                 next = Position { segment, offset: SEGMENT_HEADER_BYTES };
                 continue;
             }
@@ -271,20 +288,40 @@ impl HistoryReader {
     /// aside and began the next.
     fn was_never_begun(&mut self, last: u64, start: &Start) -> Result<bool, LogError> {
         let from = start.from_segment;
-        let is_there = from > last && self.segments()?.iter().any(|(number, _)| *number == from);
-        Ok(is_there && start.from_end == SEGMENT_HEADER_BYTES && self.start_of(from)?.is_none())
+        if from <= last || start.from_end != SEGMENT_HEADER_BYTES {
+            return Ok(false);
+        }
+        match self.start_of(from) {
+            Ok(begun) => Ok(begun.is_none()),
+            // An opening from a checkpoint behind it took it for a spare: it held nothing, as the records' numbers show.
+            Err(error) if crate::run_reader::is_gone(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The checksum that the segment behind this one goes on from: where records were erased, as it was before.
+    fn last_crc_before(&mut self, segment: u64, last: &Header) -> Result<u32, LogError> {
+        match self.segment(segment) {
+            Ok(segment) => Ok(segment.header.rewritten.unwrap_or(last.crc)),
+            // Never begun, and gone.
+            Err(error) if crate::run_reader::is_gone(&error) => Ok(last.crc),
+            Err(error) => Err(error),
+        }
     }
 
     /// The segment in which the log goes on behind a torn tail: its start record names this place and the record before it.
     fn goes_on(&mut self, end: Position, last: &Header) -> Result<Option<u64>, LogError> {
+        let is_rewritten = self.segment(end.segment).is_ok_and(|segment| segment.header.rewritten.is_some());
+        let last_crc = self.last_crc_before(end.segment, last)?;
         for (number, _) in self.segments()?.into_iter().filter(|(number, _)| *number > end.segment) {
             let (file, path, header, _) = self.parts(number)?;
             let mut start = [0; START_BYTES as usize];
             read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
             let from = Start::read(&start, 0, &header);
             if from.is_some_and(|from| {
-                (from.from_segment, from.from_end) == (end.segment, end.offset)
-                    && (from.lsn, from.prev_crc) == (last.lsn.wrapping_add(1), last.crc)
+                from.from_segment == end.segment
+                    && (is_rewritten || from.from_end == end.offset)
+                    && (from.lsn, from.prev_crc) == (last.lsn.wrapping_add(1), last_crc)
             }) {
                 return Ok(Some(number));
             }
@@ -302,7 +339,7 @@ impl HistoryReader {
     ) -> Result<u64, LogError> {
         let mut count = 0;
         let mut ended: Option<(Position, SegmentHeader)> = None;
-        for (number, path) in self.segments()?.into_iter().filter(|(n, _)| *n < before) {
+        for (number, path) in self.unbroken_segments()?.into_iter().filter(|(n, _)| *n < before) {
             let index = SegmentIndex::open_or_build(&*self.storage, &path)?;
             if let Some((header, start)) = self.start_of(number)? {
                 if let Some((end, header)) = ended {

@@ -25,6 +25,9 @@ use crate::scan::{Expect, expected, intact};
 use crate::segment::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{File, OpenMode, Storage, read_all, read_exact_at, write_atomically};
 
+/// Two that build one index write one temporary file.
+static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 const MAGIC: [u8; 8] = *b"INMEMIDX";
 const HEADER_BYTES: u64 = 64;
 const PAGE_BYTES: usize = 4096;
@@ -58,12 +61,21 @@ impl SegmentIndex {
             }
             // Somebody newer made it: not to be written over.
             Err(error @ LogError::NewerFormat { .. }) => Err(error),
-            Err(_) => Self::build(storage, segment),
+            Err(_) => {
+                let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                // Another reader may have built it meanwhile.
+                Self::open(storage, segment).or_else(|_| Self::build_alone(storage, segment))
+            }
         }
     }
 
     /// Builds the index of a sealed segment anew and opens it. The segment's records are checked on the way.
     pub fn build(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
+        let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Self::build_alone(storage, segment)
+    }
+
+    fn build_alone(storage: &dyn Storage, segment: &Path) -> Result<SegmentIndex, LogError> {
         let bytes = encode(storage, segment)?;
         let path = index_path(segment);
         write_atomically(storage, &path, &bytes).map_err(LogError::room("write", &path))?;
@@ -214,19 +226,25 @@ impl SegmentIndex {
     /// Reads a run's copies behind what `out` holds; whether there are any. What was read is to be checked. A file that ends too
     /// soon has none: the offsets say the same.
     pub(crate) fn copies(&self, listed: &Listed, out: &mut Vec<u8>) -> Result<bool, LogError> {
-        let places = HEADER_BYTES + (self.pages() * PAGE_BYTES) as u64 + self.transactions * 4;
+        let places = (HEADER_BYTES + (self.pages() * PAGE_BYTES) as u64)
+            .saturating_add(self.transactions.saturating_mul(4));
         let io = |error| LogError::io("read", &self.path)(error);
         let mut place = [0; 8];
-        let read = self.file.read_at(places + listed.rank as u64 * 4, &mut place).map_err(io)?;
+        let read =
+            self.file.read_at(places.saturating_add(listed.rank as u64 * 4), &mut place).map_err(io)?;
         let half = |at: usize| u32::from_le_bytes(place[at..at + 4].try_into().expect("four bytes"));
         let (from, to) = (u64::from(half(0)), u64::from(half(4)));
         let most = (u64::from(listed.count) + 1) * COPIED_RECORD_BYTES as u64;
         if read < place.len() || from >= to || to - from > most {
             return Ok(false);
         }
+        // Nothing vouches for the places: no more is asked for than there is.
+        if to - from > self.file.len().map_err(io)? {
+            return Ok(false);
+        }
         let held = out.len();
         out.resize(held + (to - from) as usize, 0);
-        let begin = places + (u64::from(self.runs) + 1) * 4 + from;
+        let begin = places.saturating_add((u64::from(self.runs) + 1) * 4 + from);
         let read = self.file.read_at(begin, &mut out[held..]).map_err(io)?;
         out.truncate(held + read);
         Ok(true)

@@ -14,6 +14,8 @@ const LOCK_NAME: &str = "LOCK";
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
+    /// Whose it is: a forked child's copy of it must not give it back.
+    process: u32,
     path: PathBuf,
 }
 
@@ -21,7 +23,9 @@ impl Drop for DirLock {
     fn drop(&mut self) {
         // Not left to the close of the file: a child process that was just forked has it open, too, until it becomes another
         // program, and the lock would be held as long. Where it fails, the close still gives it back.
-        let _ = self.file.unlock();
+        if self.process == std::process::id() {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -47,7 +51,7 @@ impl DirLock {
             }
             Err(TryLockError::Error(e)) => return Err(LogError::io("lock", &path)(e)),
         }
-        Ok(DirLock { file, path })
+        Ok(DirLock { file, process: std::process::id(), path })
     }
 
     /// Writes this process's id into the file, for others to name: once the directory is known to be this process's to change.

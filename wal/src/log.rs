@@ -591,7 +591,7 @@ impl ShardLog {
 
     /// Bytes of the log's records, from the oldest segment kept on; what a checkpoint would allow to release.
     pub fn log_bytes(&self) -> u64 {
-        self.sealed.iter().map(|s| s.end - SEGMENT_HEADER_BYTES).sum::<u64>() + self.offset
+        self.sealed.iter().map(|s| s.end.saturating_sub(SEGMENT_HEADER_BYTES)).sum::<u64>() + self.offset
             - SEGMENT_HEADER_BYTES
     }
 
@@ -601,21 +601,21 @@ impl ShardLog {
     /// A segment is kept until the first record of its successor is durable: that record is what says that nothing
     /// is missing before it.
     pub fn release_before(&mut self, lsn: Lsn, disposal: Disposal) -> Option<ReleaseJob> {
-        let mut numbers = Vec::new();
+        let mut segments = VecDeque::new();
         while let Some(segment) = self.sealed.front() {
             let undurable = segment.last_lsn.0 + 1 > self.synced;
             if segment.last_lsn >= lsn || undurable || self.poison.is_some() {
                 break;
             }
-            numbers.push(segment.number);
-            self.sealed.pop_front();
+            segments.extend(self.sealed.pop_front());
         }
-        (!numbers.is_empty()).then(|| ReleaseJob {
+        (!segments.is_empty()).then(|| ReleaseJob {
             storage: self.storage.clone(),
             dir: self.dir.clone(),
-            numbers,
+            segments,
             disposal,
             recycled: self.recyclable.len(),
+            released: Released::default(),
         })
     }
 
@@ -634,6 +634,12 @@ impl ShardLog {
     /// Gives up the released files that were to be used again: they hold what was in them until they are.
     pub fn take_recyclable(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.recyclable)
+    }
+
+    /// Takes back what a [`ReleaseJob`] that failed did not take out: it is the next one's to do.
+    pub fn take_back(&mut self, job: ReleaseJob) {
+        self.add_released(job.released);
+        job.segments.into_iter().rev().for_each(|segment| self.sealed.push_front(segment));
     }
 
     /// Takes what a [`ReleaseJob`] left for reuse.

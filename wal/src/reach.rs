@@ -8,13 +8,25 @@ use crate::history::HistoryReader;
 use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::kind;
+use crate::run_reader::{MAX_LISTINGS, is_gone};
 use crate::scan::{Expect, expected};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::storage::{OpenMode, Storage, read_all};
 
 /// The commit version of the oldest transaction that the segments in `dirs` have a record of, erased ones included; `None`: of none.
 pub fn oldest_version(storage: &Arc<dyn Storage>, dirs: Vec<PathBuf>) -> Result<Option<u64>, LogError> {
-    for (_, path) in HistoryReader::new(storage.clone(), dirs).segments()? {
+    let mut listings = 1;
+    loop {
+        match oldest_listed(storage, dirs.clone()) {
+            // A checkpoint archived it meanwhile.
+            Err(error) if is_gone(&error) && listings < MAX_LISTINGS => listings += 1,
+            result => return result,
+        }
+    }
+}
+
+fn oldest_listed(storage: &Arc<dyn Storage>, dirs: Vec<PathBuf>) -> Result<Option<u64>, LogError> {
+    for (_, path) in HistoryReader::new(storage.clone(), dirs).unbroken_segments()? {
         let file = storage.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
         let bytes = read_all(&*file, MAX_SEGMENT_BYTES).map_err(LogError::io("read", &path))?;
         let Ok(header) = header_of(&bytes, &path) else { continue };

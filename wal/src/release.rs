@@ -1,19 +1,22 @@
 //! Letting go of segments that a checkpoint covers.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::LogError;
 use crate::failpoint::{Failpoint, hit};
 use crate::limits::MAX_RECYCLED_SEGMENTS;
-use crate::segment::{index_name, parse_segment_name, segment_name};
-use crate::storage::Storage;
+use crate::log::SealedSegment;
+use crate::segment::{gap_name, index_name, parse_gap_name, parse_segment_name, segment_name};
+use crate::storage::{Storage, write_atomically};
 
 /// What becomes of released segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposal {
-    /// Their blocks are used for new segments; what is not needed for that is removed.
-    Recycle,
+    /// Their blocks are used for new segments; what is not needed for that is removed. Where older segments lie in this archive,
+    /// it is noted there first that the history does not go on from them.
+    Recycle(PathBuf),
     /// They are moved, with their index by run, to this directory.
     Archive(PathBuf),
 }
@@ -24,10 +27,11 @@ pub enum Disposal {
 pub struct ReleaseJob {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) dir: PathBuf,
-    /// Oldest first.
-    pub(crate) numbers: Vec<u64>,
+    /// Those not yet taken out, oldest first.
+    pub(crate) segments: VecDeque<SealedSegment>,
     pub(crate) disposal: Disposal,
     pub(crate) recycled: usize,
+    pub(crate) released: Released,
 }
 
 /// What a [`ReleaseJob`] left for reuse.
@@ -42,14 +46,29 @@ impl ReleaseJob {
     /// Blocking. After an error the segments not yet taken out are still there and are found by the next recovery.
     ///
     /// Each removal is made durable before the next: a crash in between must leave a log without a gap.
-    pub fn run(self) -> Result<Released, LogError> {
-        let mut released = Released::default();
+    pub fn run(mut self) -> Result<Released, LogError> {
+        self.take_out()
+    }
+
+    /// As [`ReleaseJob::run`]; after an error give the job to [`ShardLog::take_back`](crate::ShardLog::take_back).
+    pub fn take_out(&mut self) -> Result<Released, LogError> {
         let storage = &*self.storage;
+        if let (Disposal::Recycle(archive), Some(last)) = (&self.disposal, self.segments.back()) {
+            note_gap(storage, archive, last.number)?;
+        }
+        let released = &mut self.released;
         let sync = |dir: &Path| storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir));
-        for &number in &self.numbers {
+        while let Some(number) = self.segments.front().map(|segment| segment.number) {
             let path = self.dir.join(segment_name(number));
             let index = self.dir.join(index_name(number));
+            if !storage.exists(&path).map_err(LogError::io("look for", &path))? {
+                // Taken out by a job that failed behind it.
+                sync(&self.dir)?;
+                self.segments.pop_front();
+                continue;
+            }
             let has_index = storage.exists(&index).map_err(LogError::io("look for", &index))?;
+            let mut aside = None;
             match &self.disposal {
                 Disposal::Archive(archive) => {
                     storage.create_dir_all(archive).map_err(LogError::io("create", archive))?;
@@ -78,7 +97,7 @@ impl ReleaseJob {
                     }
                     hit(Failpoint::ArchiveSynced);
                 }
-                Disposal::Recycle => {
+                Disposal::Recycle(_) => {
                     if has_index {
                         storage.remove(&index).map_err(LogError::io("remove", &index))?;
                     }
@@ -86,7 +105,7 @@ impl ReleaseJob {
                         let to = self.dir.join(format!("{number:016x}.old.tmp"));
                         storage.rename(&path, &to).map_err(LogError::io("set aside", &path))?;
                         hit(Failpoint::RecycleAside);
-                        released.recyclable.push(to);
+                        aside = Some(to);
                     } else {
                         storage.remove(&path).map_err(LogError::io("remove", &path))?;
                         hit(Failpoint::ReleaseRemoved);
@@ -95,10 +114,30 @@ impl ReleaseJob {
             }
             sync(&self.dir)?;
             hit(Failpoint::Released);
+            // Not before: a power cut may give the file its old name back, and then it must be what it was.
+            released.recyclable.extend(aside);
             released.segments += 1;
+            self.segments.pop_front();
         }
-        Ok(released)
+        Ok(std::mem::take(released))
     }
+}
+
+/// Notes in an archive that holds segments that those through `last` are not all there: what comes after them is a history of
+/// its own. Before any of them goes: a history with a gap that nothing speaks of is a damaged one.
+fn note_gap(storage: &dyn Storage, archive: &Path, last: u64) -> Result<(), LogError> {
+    if !storage.exists(archive).map_err(LogError::io("look for", archive))? {
+        return Ok(());
+    }
+    let names = storage.read_dir(archive).map_err(LogError::io("list", archive))?;
+    let noted = names.iter().filter_map(|name| parse_gap_name(name)).max();
+    let has_older =
+        names.iter().filter_map(|name| parse_segment_name(name)).any(|n| noted.is_none_or(|g| n > g));
+    if !has_older {
+        return Ok(());
+    }
+    let path = archive.join(gap_name(last));
+    write_atomically(storage, &path, &[]).map_err(LogError::room("write", &path))
 }
 
 /// Finishes what a crash interrupted: a segment that is in the archive as well as in the log's directory leaves the latter. It

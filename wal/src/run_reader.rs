@@ -105,6 +105,14 @@ impl HistoryReader {
         Ok(extent)
     }
 
+    /// Number of the first record that is left; 0: there is none.
+    ///
+    /// # Errors
+    /// As [`HistoryReader::runs`].
+    pub fn first_lsn(&mut self) -> Result<u64, LogError> {
+        Ok(self.begun(&Seen::default())?.first().map_or(0, |oldest| oldest.start.lsn))
+    }
+
     /// The segments that were begun, oldest first; all that can be taken away are open from here on. What is not begun yet is a
     /// spare: it has no start record.
     ///
@@ -116,7 +124,7 @@ impl HistoryReader {
         'listing: loop {
             let mut begun = Vec::new();
             listings += 1;
-            for (number, path) in self.segments()? {
+            for (number, path) in self.unbroken_segments()? {
                 let is_archived = path.parent() != own.as_deref();
                 if is_archived && let Some(&Archived { header, start }) = seen.archived.get(&number) {
                     begun.push(Begun { number, header, start, is_archived, is_known: true });
@@ -242,7 +250,7 @@ impl HistoryReader {
             read_exact_at(&*file, first, &mut window).map_err(LogError::io("read", &path))?;
             for &offset in here {
                 let at = Position { segment: number, offset };
-                let bytes = &window[(offset - first) as usize..];
+                let bytes = window.get((offset - first) as usize..).unwrap_or_default();
                 let fits = bytes.len() >= HEADER_BYTES
                     && record_bytes(Header::read(bytes).len as usize) <= bytes.len();
                 let whole = if fits { intact(bytes, 0).ok() } else { None };

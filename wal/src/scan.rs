@@ -321,10 +321,19 @@ fn base(w: &mut Walk, from: Lsn) -> Result<Option<usize>, LogError> {
         // Wholly covered: only their place matters, for release and history.
         let started: Vec<(usize, u64)> =
             (0..=base).filter_map(|i| w.segments[i].start.map(|t| (i, t.lsn))).collect();
-        for pair in started.windows(2) {
-            let next = w.segments[pair[1].0].start.expect("only started segments were taken");
-            let end = if next.from_segment == w.segments[pair[0].0].number { next.from_end } else { 0 };
-            w.chain.push(Link { index: pair[0].0, first_lsn: pair[0].1, last_lsn: pair[1].1 - 1, end });
+        for (place, &(index, lsn)) in started.iter().enumerate() {
+            let next = w.segments[index].start.expect("only started segments were taken");
+            if let Some(&(before, first_lsn)) = place.checked_sub(1).and_then(|before| started.get(before)) {
+                let end = if next.from_segment == w.segments[before].number { next.from_end } else { 0 };
+                w.chain.push(Link { index: before, first_lsn, last_lsn: lsn - 1, end });
+            }
+            // One whose own start was torn, so that the log goes on behind it, is part of it all the same.
+            let torn =
+                w.segments[..index].iter().position(|s| s.number == next.from_segment && s.start.is_none());
+            if let Some(torn) = torn {
+                let end = SEGMENT_HEADER_BYTES;
+                w.chain.push(Link { index: torn, first_lsn: lsn, last_lsn: lsn - 1, end });
+            }
         }
         let start = w.segments[base].start.expect("it was found by its start");
         w.last_lsn = start.lsn - 1;

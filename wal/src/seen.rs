@@ -98,7 +98,7 @@ impl Tail {
             self.expect = Some(Expect {
                 salt: segment.salt,
                 shard: segment.shard,
-                lsn: header.lsn + 1,
+                lsn: header.lsn.saturating_add(1),
                 prev_crc: header.crc,
             });
             self.at += size as u64;

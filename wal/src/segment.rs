@@ -130,11 +130,26 @@ pub(crate) fn index_name(number: u64) -> String {
     format!("{number:016x}.idx")
 }
 
+/// Name of the note that segments through this one were let go without an archive.
+pub(crate) fn gap_name(number: u64) -> String {
+    format!("{number:016x}.gap")
+}
+
 /// The number in a segment file's name.
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
-    let hex = name.strip_suffix(".wal")?;
-    let number = (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()?;
+    let number = number_in(name, ".wal")?;
     (segment_name(number) == name).then_some(number)
+}
+
+/// The number in the name of a note of a gap.
+pub(crate) fn parse_gap_name(name: &str) -> Option<u64> {
+    let number = number_in(name, ".gap")?;
+    (gap_name(number) == name).then_some(number)
+}
+
+fn number_in(name: &str, ending: &str) -> Option<u64> {
+    let hex = name.strip_suffix(ending)?;
+    (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()
 }
 
 /// Makes a segment ready for use: zeroed, headed, synced, named, the name synced. `recycle` is an old file whose

@@ -98,7 +98,7 @@ fn work(disk: &SimDisk, mode: Mode, rng: &mut SimRng, model: &mut Model, seed: u
                 // A checkpoint of everything, durable elsewhere.
                 *covered = (log.last_lsn(), lens.len());
                 let disposal = match rng.below(2) {
-                    0 => Disposal::Recycle,
+                    0 => Disposal::Recycle("/db/archive".into()),
                     _ => Disposal::Archive("/db/archive".into()),
                 };
                 if let Some(release) = log.release_before(covered.0.next(), disposal) {

@@ -67,7 +67,7 @@ fn poisoned_for_ever(log: &mut ShardLog) {
     assert!(log.poisoned().is_some());
     assert!(matches!(append(log, 99, 10), Err(LogError::Poisoned { .. })));
     assert!(log.spare_job().is_none());
-    assert!(log.release_before(log.last_lsn(), Disposal::Recycle).is_none());
+    assert!(log.release_before(log.last_lsn(), Disposal::Recycle("/db/archive".into())).is_none());
 }
 
 #[test]

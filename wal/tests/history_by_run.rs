@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use common::meanwhile::Meanwhile;
 use common::*;
-use in_mem_wal::{Disposal, Fate, HistoryReader, LogError, Mode, SegmentIndex, SimDisk, Storage, erase};
+use in_mem_wal::{
+    Config, Disposal, Fate, HistoryReader, LogError, Mode, SegmentIndex, ShardLog, SimDisk, Storage, erase,
+};
 
 fn filled(disk: &SimDisk, mode: Mode, count: u64) -> in_mem_wal::ShardLog {
     let (mut log, _, _) = recover(disk, mode).expect("opened");
@@ -230,7 +232,8 @@ fn segments_let_go_while_a_run_is_read_leave_no_gap() {
     let disk = SimDisk::new(1);
     let mut log = filled(&disk, Mode::Buffered, 60);
     let sealed: Vec<_> = log.sealed_segments().cloned().collect();
-    let job = log.release_before(sealed[1].last_lsn.next(), Disposal::Recycle).expect("some");
+    let job =
+        log.release_before(sealed[1].last_lsn.next(), Disposal::Recycle("/db/archive".into())).expect("some");
     drop(job);
     let gone: Vec<_> = sealed[..2].iter().map(|segment| segment.path.clone()).collect();
     let storage = Meanwhile::new(disk, move |disk| gone.iter().for_each(|path| disk.take(path)));
@@ -306,4 +309,125 @@ fn an_index_of_a_newer_format_is_refused_by_name_and_not_written_over() {
     }
     assert!(matches!(read_runs(&disk, vec![dir()], 60), Err(LogError::NewerFormat { .. })));
     assert_eq!(disk.contents(&path), Some(bytes));
+}
+
+/// A transaction in several records that a power cut took the end of; then another run was erased from its segment. The next
+/// segment says where the log went on as it was before.
+#[test]
+fn a_torn_segment_that_is_written_anew_is_no_gap() {
+    let disk = SimDisk::new(1);
+    let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+    for n in 1..=5 {
+        append(&mut log, n, 200).expect("appended");
+    }
+    log.sync().expect("synced");
+    let begun_in = log.position().segment;
+    append(&mut log, 6, 30_000).expect("appended");
+    let last = log.position().segment;
+    drop(log);
+    for number in begun_in..=last {
+        let path = dir().join(format!("{number:016x}.wal"));
+        let mut bytes = disk.contents(&path).expect("there");
+        if number == begun_in {
+            // Its seal is torn.
+            let seal = bytes.len() - 72;
+            bytes[seal..seal + 8].fill(1);
+        } else {
+            bytes[4096..].fill(0);
+        }
+        disk.put(&path, bytes);
+    }
+    let (mut log, report, got) = recover(&disk, Mode::Buffered).expect("opened");
+    assert!(report.discarded_incomplete && got.len() == 5, "{report:?}");
+    for n in 6..=9 {
+        append(&mut log, n, 200).expect("appended");
+    }
+    log.seal_active().expect("sealed");
+    log.sync().expect("synced");
+    let archive = PathBuf::from("/db/archive");
+    let job = log.release_before(log.last_lsn(), Disposal::Archive(archive.clone())).expect("some");
+    job.run().expect("archived");
+    let of_run = |run: u64| {
+        let mut reader = HistoryReader::new(Arc::new(disk.clone()), vec![dir(), archive.clone()]);
+        let mut versions = Vec::new();
+        let read = reader.runs(&[run_of(run)], 9, &mut |view| {
+            versions.push(view.version);
+            Ok(())
+        });
+        read.map(|_| versions)
+    };
+    assert_eq!(of_run(6).expect("readable"), [6]);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut judge =
+        |run: &[u8; 16], _: Option<&[u8]>| Ok(if *run == run_of(2) { Fate::Erase } else { Fate::Keep });
+    erase(&storage, vec![archive.clone()], false, &mut judge).expect("erased");
+    assert_eq!(of_run(6).expect("readable"), [6]);
+    assert_eq!(of_run(2).expect("readable"), [] as [u64; 0]);
+}
+
+/// Two that read a log for the first time made one index under one temporary name.
+#[test]
+fn several_may_be_the_first_to_read() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let storage: Arc<dyn Storage> = Arc::new(in_mem_wal::DiskStorage);
+        let config = Config { segment_bytes: 64 << 10, ..config(Mode::Buffered) };
+        let log = ShardLog::recover(storage.clone(), dir.path(), config, SEED, None, &mut |_| Ok(()));
+        let (mut log, _) = log.expect("opened");
+        for n in 1..=600 {
+            append(&mut log, n, 200).expect("appended");
+        }
+        log.sync().expect("synced");
+        let all_ready = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            for run in 0..3 {
+                let (storage, dir, all_ready) = (storage.clone(), dir.path().to_path_buf(), &all_ready);
+                scope.spawn(move || {
+                    all_ready.wait();
+                    let mut reader = HistoryReader::new(storage, vec![dir]);
+                    let extent = reader.runs(&[run_of(run)], u64::MAX, &mut |_| Ok(())).expect("readable");
+                    assert_eq!(extent.transactions, (1..=600).filter(|n| n % 7 == run).count() as u64);
+                });
+            }
+        });
+    }
+}
+
+/// Where log was let go without an archive, older archived segments are not what it goes on from; the note of that is there before
+/// any of it goes.
+#[test]
+fn a_history_begins_behind_what_was_let_go() {
+    let disk = SimDisk::new(1);
+    let mut log = filled(&disk, Mode::Buffered, 200);
+    let archive = PathBuf::from("/db/archive");
+    let ends: Vec<_> = log.sealed_segments().map(|segment| segment.last_lsn.next()).collect();
+    let run = |job: Option<in_mem_wal::ReleaseJob>| job.expect("some").run().expect("released");
+    run(log.release_before(ends[5], Disposal::Archive(archive.clone())));
+    let first_left = |disk: &SimDisk| {
+        let mut reader = HistoryReader::new(Arc::new(disk.clone()), vec![dir(), archive.clone()]);
+        reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(())).map(|extent| extent.first_lsn)
+    };
+    assert_eq!(first_left(&disk.kill()).expect("whole"), 1);
+    // The power goes anywhere while it is let go.
+    let job = log.release_before(ends[9], Disposal::Recycle(archive.clone())).expect("some");
+    let from = disk.ops();
+    job.run().expect("released");
+    let through = disk.ops();
+    assert_eq!(first_left(&disk).expect("the rest"), ends[9].0);
+    for at in from + 1..=through {
+        let disk = SimDisk::new(1);
+        let mut log = filled(&disk, Mode::Buffered, 200);
+        run(log.release_before(ends[5], Disposal::Archive(archive.clone())));
+        assert_eq!(disk.ops(), from, "repeats");
+        disk.crash_before(at);
+        let job = log.release_before(ends[9], Disposal::Recycle(archive.clone())).expect("some");
+        drop(job.run());
+        for seed in 0..4 {
+            let first = first_left(&disk.crash(seed)).expect("no damage");
+            assert!(first == 1 || first == ends[9].0, "cut before {at}, seed {seed}: begins at {first}");
+        }
+    }
+    // What is archived from then on is a history again.
+    run(log.release_before(ends[12], Disposal::Archive(archive.clone())));
+    assert_eq!(first_left(&disk).expect("the rest"), ends[9].0);
 }

@@ -15,10 +15,11 @@ fn unsynced_segments_are_not_released() {
         }
         let sealed = log.sealed_segments().len();
         assert!(sealed > 2);
-        assert!(log.release_before(log.last_lsn(), Disposal::Recycle).is_none());
+        assert!(log.release_before(log.last_lsn(), Disposal::Recycle("/db/archive".into())).is_none());
         log.sync().expect("synced");
         let covered = log.last_lsn();
-        let job = log.release_before(covered, Disposal::Recycle).expect("now they may go");
+        let job =
+            log.release_before(covered, Disposal::Recycle("/db/archive".into())).expect("now they may go");
         assert_eq!(job.run().expect("released").segments, sealed as u64);
         let (_, report, got) =
             recover_from(&disk.crash(1), &dir(), config(mode), Some(covered)).expect("opened");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use common::meanwhile::Meanwhile;
 use common::*;
 use in_mem_wal::{
-    Config, Disposal, Entry, HistoryReader, LogError, Mode, Seen, SegmentIndex, ShardLog, SimDisk, Storage,
-    remove_set_aside,
+    Config, Disposal, Entry, Fate, HistoryReader, LogError, Mode, Seen, SegmentIndex, ShardLog, SimDisk,
+    Storage, erase, remove_set_aside,
 };
 
 const RUNS: u64 = 16;
@@ -218,4 +218,76 @@ fn an_index_whose_segment_is_elsewhere_is_removed_with_what_was_set_aside() {
     );
     assert!(is_there(&second.path.with_extension("idx")) && is_there(&second.path));
     remove_set_aside(&disk, &dir().join("nowhere")).expect("nothing to remove");
+}
+
+/// The copies of an erased run lie in an index that is made anew: a power cut gave the old one back beside the new segment, and
+/// nobody looked for it again.
+#[test]
+fn no_power_cut_keeps_copies_of_what_was_erased() {
+    const MARKER: [u8; 60] = [b'M'; 60];
+    let gone = run_of(99);
+    let disk = SimDisk::new(1);
+    let mut log = opened(&disk);
+    for n in 1..=600 {
+        let (run, payload) = if n % 16 == 1 { (gone, vec![b'M'; 200]) } else { (run_of(1), payload(n, 500)) };
+        let entry = Entry { kind: 1, skippable: false, run, version: n, timestamp: 0, payload: &payload };
+        log.append(entry).expect("appended");
+    }
+    log.seal_active().expect("sealed");
+    log.sync().expect("synced");
+    let archive = PathBuf::from("/db/archive");
+    let job = log.release_before(log.last_lsn(), Disposal::Archive(archive.clone())).expect("some");
+    job.run().expect("archived");
+    let mut reader = HistoryReader::new(Arc::new(disk.clone()), vec![dir(), archive.clone()]);
+    let read = reader.runs(&[gone], 600, &mut |_| Ok(())).expect("readable");
+    assert_eq!(read.transactions, 38);
+    let erase_it = |disk: &SimDisk| {
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        remove_set_aside(disk, &dir())?;
+        remove_set_aside(disk, &archive)?;
+        let mut judge =
+            |run: &[u8; 16], _: Option<&[u8]>| Ok(if *run == gone { Fate::Erase } else { Fate::Keep });
+        erase(&storage, vec![archive.clone()], false, &mut judge)
+    };
+    let whole = disk.kill();
+    erase_it(&whole).expect("erased");
+    for at in disk.ops() + 1..=whole.ops() {
+        let cut = disk.kill();
+        cut.crash_before(at);
+        assert!(erase_it(&cut).is_err());
+        for seed in 0..8 {
+            let image = cut.crash(seed);
+            erase_it(&image).expect("erased");
+            let has = |path: &PathBuf| {
+                image.contents(path).expect("there").windows(MARKER.len()).any(|window| window == MARKER)
+            };
+            let left: Vec<_> = image.files().into_iter().filter(has).collect();
+            assert_eq!(left, Vec::<PathBuf>::new(), "cut before {at}, seed {seed}");
+        }
+    }
+}
+
+/// What an index says of itself is checked by nothing but its checksum: numbers that are made up cost no memory and no panic.
+#[test]
+fn an_index_with_forged_numbers_gives_an_error_or_what_is_there() {
+    let disk = SimDisk::new(1);
+    let log = filled(&disk, 600);
+    let segment = log.sealed_segments().next().expect("sealed").clone();
+    SegmentIndex::build(&disk, &segment.path).expect("built");
+    let path = segment.path.with_extension("idx");
+    let sound = disk.contents(&path).expect("there");
+    for (place, forged) in [(32, &u64::MAX.to_le_bytes()[..]), (28, &u32::MAX.to_le_bytes()[..])] {
+        let mut bytes = sound.clone();
+        bytes[place..place + forged.len()].copy_from_slice(forged);
+        bytes[12..16].fill(0);
+        let crc = crc32fast::hash(&bytes[..64]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        disk.put(&path, bytes);
+        for run in 0..RUNS {
+            match read(&mut reader(&disk), &mut Seen::default(), &[run], 600) {
+                Ok(got) => assert_eq!(got, wanted(&[run], 600)),
+                Err(error) => assert!(matches!(error, LogError::Damaged { .. }), "{error}"),
+            }
+        }
+    }
 }

@@ -118,3 +118,26 @@ fn a_damaged_checkpoint_is_made_up_for_by_the_log_or_else_refused() {
         }
     }
 }
+
+/// The whole log was in the archive, and of 400 pairs 19 were saved.
+#[test]
+fn what_a_damaged_checkpoint_held_is_saved_out_of_the_archive() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("db");
+    let db = quiet(&path).shards(1).open().expect("opens");
+    let run = db.begin_run("old").expect("begins");
+    for n in 0..400 {
+        run.kv().put(format!("k{n}"), vec![7u8; 400]).expect("puts");
+    }
+    db.checkpoint().expect("checkpoints");
+    run.kv().put("behind", 1).expect("puts");
+    db.close().expect("closes");
+    flip(&with(&path, "ckpt")[0], 20);
+    let refused = Database::open(&path);
+    assert!(matches!(refused, Err(Error::Open(_))), "{refused:?}");
+    let to = dir.path().join("to");
+    let saved = admin::salvage(&path, &to).expect("saves");
+    assert_eq!(saved.runs, 1);
+    let db = Database::open(&to).expect("opens");
+    assert_eq!(db.run(run.id()).expect("is there").kv().count("").expect("counts"), 401);
+}

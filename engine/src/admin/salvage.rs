@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alone, Problem, shards_of};
 use crate::backup::refuse_what_is_there;
+use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::image::ImageWriter;
@@ -146,7 +147,12 @@ fn read_shard(
         }
     }
     let covers = whole.as_ref().map_or(Lsn::ZERO, |(covers, _)| *covers);
-    let source = Source { storage, dir, covers };
+    let mut dirs = vec![dir.to_owned()];
+    if whole.is_none() {
+        // No checkpoint takes the place of what was archived.
+        dirs.push(dir.join(ARCHIVE));
+    }
+    let source = Source { storage, dir, dirs, covers };
     let mut through = Version(0);
     if let Some((_, part)) = whole {
         load(&mut core, &part, dir, report);
@@ -173,6 +179,7 @@ struct Part {
 struct Source<'a> {
     storage: &'a dyn Storage,
     dir: &'a Path,
+    dirs: Vec<PathBuf>,
     covers: Lsn,
 }
 
@@ -208,29 +215,30 @@ fn replay(
 ) -> Result<(), OpenError> {
     let mut unreadable = Vec::new();
     let mut applied = 0;
-    let read = in_mem_wal::check::salvage_after(source.storage, source.dir, source.covers, &mut |record| {
-        let version = Version(record.version);
-        if version <= after || version > through || version <= core.version() {
-            return Ok(());
-        }
-        let run = RunId::from_bytes(record.run);
-        // First all of it: a transaction is applied whole or not at all.
-        let outcome = readable(record.payload, run).map_err(|error| error.to_string()).and_then(|()| {
-            let at = Timestamp(record.timestamp);
-            core.replay(run, version, at, record.payload).map_err(|error| error.to_string())
-        });
-        match outcome {
-            Ok(()) => applied += 1,
-            Err(what) => unreadable.push(Problem {
-                file: source.dir.to_owned(),
-                offset: record.position.offset,
-                bytes: record.payload.len() as u64,
-                what: format!("the transaction at version {version}: {what}"),
-                serious: true,
-            }),
-        }
-        Ok(())
-    })?;
+    let read =
+        in_mem_wal::check::salvage_after(source.storage, &source.dirs, source.covers, &mut |record| {
+            let version = Version(record.version);
+            if version <= after || version > through || version <= core.version() {
+                return Ok(());
+            }
+            let run = RunId::from_bytes(record.run);
+            // First all of it: a transaction is applied whole or not at all.
+            let outcome = readable(record.payload, run).map_err(|error| error.to_string()).and_then(|()| {
+                let at = Timestamp(record.timestamp);
+                core.replay(run, version, at, record.payload).map_err(|error| error.to_string())
+            });
+            match outcome {
+                Ok(()) => applied += 1,
+                Err(what) => unreadable.push(Problem {
+                    file: source.dir.to_owned(),
+                    offset: record.position.offset,
+                    bytes: record.payload.len() as u64,
+                    what: format!("the transaction at version {version}: {what}"),
+                    serious: true,
+                }),
+            }
+            Ok(())
+        })?;
     report.from_log += applied;
     if through == Version(u64::MAX) {
         report.lost.extend(read.lost.into_iter().map(Problem::from));

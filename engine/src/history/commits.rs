@@ -1,6 +1,6 @@
 //! The commits of one run, in order, out of the shard's log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
@@ -105,12 +105,16 @@ impl Engine {
         let known = || past[shard].lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = std::mem::take(&mut *known());
         let extent = (|| {
-            for (generation, shards) in kept_generations(&*self.storage, path)? {
-                let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
-                let dir = Manifest::shard_dir(path, generation, shard);
-                read(&dir, u64::MAX, &mut Seen::default())?;
+            let earlier = self.unbroken_places(path, dir, run)?;
+            for dir in earlier.iter().rev() {
+                read(dir, u64::MAX, &mut Seen::default())?;
             }
-            read(dir, through.0, &mut seen)
+            let extent = read(dir, through.0, &mut seen)?;
+            if !earlier.is_empty() && extent.first_lsn > 1 {
+                // Its beginning was let go after that was looked at: what was read of those before it is no history.
+                return Err(LogError::Missing { dir: dir.clone() });
+            }
+            Ok(extent)
         })();
         let mut known = known();
         if seen.is_ahead_of(&known) {
@@ -126,6 +130,30 @@ impl Engine {
             return Err(HistoryError::Short { shard, expected: through, found }.into());
         }
         Ok(through)
+    }
+
+    /// The directories of the kept generations' logs that a run's log goes on from, the newest first: up to the last gap. Where a
+    /// generation was not kept, or the beginning of its log was let go, what comes before is not what the run was when it went on.
+    pub(super) fn unbroken_places(
+        &self,
+        path: &Path,
+        dir: &Path,
+        run: RunId,
+    ) -> Result<Vec<PathBuf>, LogError> {
+        let mut places = Vec::new();
+        let manifest = Manifest::read(&*self.storage, path)?;
+        let (mut later, mut place) = (manifest.map_or(0, |manifest| manifest.generation), dir.to_owned());
+        for (generation, shards) in kept_generations(&*self.storage, path)?.into_iter().rev() {
+            let dirs = vec![place.clone(), place.join(ARCHIVE)];
+            let first_lsn = HistoryReader::new(self.storage.clone(), dirs).first_lsn()?;
+            if generation + 1 != later || first_lsn > 1 {
+                break;
+            }
+            let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
+            (later, place) = (generation, Manifest::shard_dir(path, generation, shard));
+            places.push(place.clone());
+        }
+        Ok(places)
     }
 
     /// The commits of a run, oldest first, as they are in the log.

@@ -1,14 +1,12 @@
 //! Why the past of a run is not in the log: it was erased, or let go, or never there.
 
 use in_mem_model::{RunId, Version};
-use in_mem_wal::{Manifest, oldest_version};
+use in_mem_wal::oldest_version;
 
-use super::commits::kept_generations;
 use super::error::HistoryError;
 use crate::checkpoint::ARCHIVE;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::routing::shard_of;
 
 impl Engine {
     /// Why the log has nothing of a run.
@@ -40,10 +38,7 @@ impl Engine {
         let dirs = self.checkpointer.dirs();
         let (Some(path), Some(dir)) = (&self.path, dirs.get(self.shard_of(run))) else { return Ok(false) };
         let mut places = vec![dir.clone()];
-        for (generation, shards) in kept_generations(&*self.storage, path).map_err(HistoryError::from)? {
-            let shard = u16::try_from(shard_of(run, usize::from(shards))).unwrap_or(0);
-            places.push(Manifest::shard_dir(path, generation, shard));
-        }
+        places.extend(self.unbroken_places(path, dir, run).map_err(HistoryError::from)?);
         for place in places {
             let dirs = vec![place.clone(), place.join(ARCHIVE)];
             let oldest = oldest_version(&self.storage, dirs).map_err(HistoryError::from)?;
