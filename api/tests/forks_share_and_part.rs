@@ -342,3 +342,41 @@ fn fork_at(db: &Database, run: &Run, at: Point) -> Run {
     assert!(fork.verify().expect("verifies").is_same());
     fork
 }
+
+/// Its own keys were there, and those that it shared were not.
+#[test]
+fn a_snapshot_sees_all_of_a_fork_that_was_dropped_since() {
+    let db = Database::builder().durability(Durability::InMemory).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("shared", 1).expect("puts");
+    let fork = parent.fork(ForkOptions::default()).expect("forks");
+    fork.kv().put("own", 2).expect("puts");
+    let mut tx = fork.begin().expect("begins");
+    fork.delete().expect("deletes");
+    let noise = db.begin_run("noise").expect("begins");
+    for n in 0..200 {
+        parent.kv().put("shared", n).expect("puts");
+        noise.kv().put("n", n).expect("puts");
+        assert_eq!(tx.kv().get("shared").expect("reads"), Some(Value::from(1)));
+        assert_eq!(tx.kv().get("own").expect("reads"), Some(Value::from(2)));
+    }
+    let keys: Vec<_> = tx.kv().list("").expect("lists").into_iter().map(|(_, value)| value).collect();
+    assert_eq!(keys, [Value::from(2), Value::from(1)]);
+    drop(tx);
+    assert!(matches!(db.run(fork.id()), Err(Error::UnknownRun { .. })));
+}
+
+/// One snapshot showed two states: the parent as it was, and through a fork that was made later, as it is.
+#[test]
+fn a_snapshot_sees_nothing_of_a_fork_that_was_made_since() {
+    let db = Database::builder().durability(Durability::InMemory).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("k", 1).expect("puts");
+    let mut tx = parent.begin().expect("begins");
+    parent.kv().put("k", 2).expect("puts");
+    let fork = parent.fork(ForkOptions::default()).expect("forks");
+    assert_eq!(tx.kv().get("k").expect("reads"), Some(Value::from(1)));
+    assert_eq!(tx.kv_of(&fork).get("k").expect("reads"), None);
+    assert!(tx.kv_of(&fork).list("").expect("lists").is_empty());
+    assert_eq!(fork.kv().get("k").expect("reads"), Some(Value::from(2)));
+}

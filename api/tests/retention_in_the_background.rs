@@ -258,3 +258,24 @@ fn what_was_erased_and_what_was_let_go_are_different_errors() {
     assert!(matches!(error, HistoryError::Cut { .. }), "{error}");
     assert!(error.to_string().contains("keep_history"), "{error}");
 }
+
+/// So long an interval that it never ends is one way to say "only at opening"; it ended the worker, and with it the checkpoints.
+#[test]
+fn an_interval_without_end_ends_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder()
+        .path(dir.path())
+        .shards(1)
+        .checkpoint_interval(Some(Duration::from_millis(1)))
+        .retention(RetentionPolicy { keep_newest: Some(100), ..RetentionPolicy::default() })
+        .retention_interval(Duration::MAX)
+        .open()
+        .expect("opens");
+    while db.stats().expect("counts").retention.is_none_or(|retention| retention.rounds == 0) {
+        std::thread::yield_now();
+    }
+    db.begin_run("written").expect("begins");
+    while db.stats().expect("counts").shards[0].checkpoint.is_none() {
+        std::thread::yield_now();
+    }
+}

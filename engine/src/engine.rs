@@ -555,6 +555,8 @@ impl Engine {
         // First: it uses the shards.
         self.checkpointer.stop();
         drop(self.worker.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // And who prunes by hand, whose files are not all a shard's: another process must not find them half written anew.
+        drop(self.pruning.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.checkpointer.hold_off());
         let mut outcome = Ok(());
         for shard in self.shards.iter() {

@@ -36,7 +36,9 @@ impl Engine {
         let config = Config { durability: Durability::InMemory, ..config };
         let cores = (0..shards).map(|_| Recovered::new(ShardCore::new(index(&config), Log::None))).collect();
         let storage: Arc<dyn Storage> = config.storage.clone().unwrap_or_else(|| Arc::new(DiskStorage));
-        start::start(config, cores, storage, None, Vec::new())
+        let (engine, background) = start::start(config, cores, storage, None, Vec::new())?;
+        background.begin(&engine)?;
+        Ok(engine)
     }
 
     /// Opens the database in a directory, making it where there is none.
@@ -69,7 +71,7 @@ impl Engine {
             notes.extend(recovered.iter_mut().flat_map(|shard| std::mem::take(&mut shard.notes)));
             recovered = reshard::reshard(&mut directory, recovered, shards, &storage, &config, &mut notes)?;
         }
-        let mut engine = start::start(config, recovered, storage, Some(directory), notes)?;
+        let (mut engine, background) = start::start(config, recovered, storage, Some(directory), notes)?;
         let finished = {
             let _one = engine.pruning.lock().unwrap_or_else(PoisonError::into_inner);
             engine.finish_erase()
@@ -85,6 +87,8 @@ impl Engine {
             }
         };
         engine.notes.extend(note);
+        // Behind it: the first round of retention erases, too.
+        background.begin(&engine)?;
         Ok(engine)
     }
 }

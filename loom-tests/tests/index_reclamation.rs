@@ -4,8 +4,9 @@
 
 mod index_common;
 
+use in_mem_model::{Timestamp, Value, Version};
 use in_mem_shard::index::{IndexConfig, IndexWriter, ReadError, set_thread_number};
-use index_common::{Bed, get, model, read, try_read};
+use index_common::{Bed, RUN, get, hashed, model, read, try_read};
 
 /// A get against overwrites and collections: memory is reused in the next commit.
 #[test]
@@ -81,6 +82,30 @@ fn pruning_inside_a_chain() {
         bed.commit(&[(1, Some(4))]);
         bed.writer.collect();
         drop(other.join().unwrap());
+    });
+}
+
+/// What is retained is read while that is given back: the read reaches what was kept, or says that it is kept no more.
+#[test]
+fn a_read_of_what_is_retained_beside_its_release() {
+    model(|| {
+        let mut bed = Bed::new();
+        bed.commit(&[(0, Some(1))]);
+        let retention = bed.writer.retain(RUN, Version(1));
+        bed.commit(&[(0, Some(2))]);
+        bed.writer.collect();
+        let (kept, reader) = (retention.clone(), bed.writer.reader());
+        let other = loom::thread::spawn(move || {
+            set_thread_number(1);
+            match kept.get(&hashed(&reader, 0), || Timestamp(0)) {
+                Ok(seen) => assert_eq!(seen.map(|seen| seen.value), Some(Value::Int(1))),
+                Err(error) => assert!(matches!(error, ReadError::SnapshotExpired { .. }), "{error}"),
+            }
+        });
+        bed.writer.release(&retention);
+        bed.commit(&[(1, Some(3))]);
+        bed.writer.maintain();
+        other.join().unwrap();
     });
 }
 

@@ -54,8 +54,9 @@ impl Worker {
 
 fn run(engine: &Engine, intervals: Intervals, woken: &Receiver<Wake>) {
     let checkpointer = &engine.checkpointer;
-    let after = |interval: Duration| Instant::now() + interval;
-    let mut checkpoint = intervals.checkpoints.map(after);
+    // None: so long that it never comes.
+    let after = |interval: Duration| Instant::now().checked_add(interval);
+    let mut checkpoint = intervals.checkpoints.and_then(after);
     let mut retention = intervals.retention.map(|_| Instant::now());
     loop {
         let next = [checkpoint, retention].into_iter().flatten().min();
@@ -69,22 +70,22 @@ fn run(engine: &Engine, intervals: Intervals, woken: &Receiver<Wake>) {
         // Errors are in the books, which `stats` shows; the next time is the next try.
         match waited {
             Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                let now = Instant::now();
-                if checkpoint.is_some_and(|due| due <= now) {
-                    let _ = checkpointer.run(Which::Changed);
-                    checkpoint = intervals.checkpoints.map(after);
-                }
-                if retention.is_some_and(|due| due <= now) {
-                    let _ = engine.retain();
-                    retention = intervals.retention.map(after);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Wake) => {
                 if let Some(bytes) = checkpointer.log_limit_bytes {
                     let _ = checkpointer.run(Which::LogOver(bytes));
                 }
             }
+        }
+        // Also behind a wake-up: a log that grows faster than it is checkpointed wakes the worker each time.
+        let now = Instant::now();
+        if checkpoint.is_some_and(|due| due <= now) {
+            let _ = checkpointer.run(Which::Changed);
+            checkpoint = intervals.checkpoints.and_then(after);
+        }
+        if retention.is_some_and(|due| due <= now) {
+            engine.retain_or_say_why();
+            retention = intervals.retention.and_then(after);
         }
     }
 }

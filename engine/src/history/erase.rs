@@ -94,12 +94,22 @@ impl Engine {
         let mut total = Erased::default();
         let _one = self.checkpointer.hold_off();
         let _still = self.past.read().unwrap_or_else(PoisonError::into_inner);
-        let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| fate(runs, run, payload);
+        // Nothing is changed yet: a close need not wait for all of the log to be read.
+        let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| {
+            if self.is_closed() {
+                Err("the database is being closed".into())
+            } else {
+                fate(runs, run, payload)
+            }
+        };
         let mut places = self.places_of(path, runs)?;
         places.extend(self.checkpointer.dirs().iter().cloned());
         for dir in places {
             let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
-            add(&mut total, erase(&self.storage, dirs, true, &mut judge).map_err(HistoryError::from)?);
+            match erase(&self.storage, dirs, true, &mut judge) {
+                Err(_) if self.is_closed() => return Err(Error::Closed),
+                erased => add(&mut total, erased.map_err(HistoryError::from)?),
+            }
         }
         Ok(total)
     }
@@ -119,6 +129,10 @@ impl Engine {
     /// Erases the past of these runs; with `whole`, the runs too. Afterwards no file of the database holds a byte of it, but for
     /// commits over several runs that are larger than a segment.
     pub(super) fn erase_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<Erased, Error> {
+        self.erase_noted(runs, whole, false)
+    }
+
+    fn erase_noted(&self, runs: &BTreeSet<RunId>, whole: bool, is_resumed: bool) -> Result<Erased, Error> {
         let Some(path) = &self.path else {
             self.drop_runs(runs, whole).map_err(|(_, error)| error)?;
             return Ok(Erased::default());
@@ -131,12 +145,26 @@ impl Engine {
         write_intent(&*self.storage, path, runs, whole)?;
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
-            if dropped == 0 && !matches!(error, Error::OutcomeUnknown { .. }) {
+            if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
                 remove_intent(&*self.storage, path)?;
             }
             return Err(error);
         }
-        let erased = self.erase_past(path, runs)?;
+        // Asked again, now that nobody can fork them any more: a fork may have been made since it was asked first.
+        let mut gone = runs.clone();
+        if whole {
+            let mut held = BTreeSet::new();
+            for run in runs {
+                if !self.forks_that_hold(*run)?.is_empty() {
+                    held.insert(*run);
+                }
+            }
+            gone.retain(|run| !held.contains(run));
+            if !held.is_empty() {
+                self.add_held(&held)?;
+            }
+        }
+        let erased = self.erase_past(path, &gone)?;
         remove_intent(&*self.storage, path)?;
         Ok(erased)
     }
@@ -145,7 +173,7 @@ impl Engine {
     pub(crate) fn finish_erase(&self) -> Result<Option<usize>, Error> {
         let Some(path) = &self.path else { return Ok(None) };
         let Some((runs, whole)) = read_intent(&*self.storage, path)? else { return Ok(None) };
-        self.erase_runs(&runs, whole)?;
+        self.erase_noted(&runs, whole, true)?;
         Ok(Some(runs.len()))
     }
 

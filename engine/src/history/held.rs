@@ -20,8 +20,7 @@ impl Engine {
         going: &BTreeSet<RunId>,
     ) -> Result<(BTreeSet<RunId>, BTreeSet<RunId>), Error> {
         let (mut released, mut held) = (BTreeSet::new(), BTreeSet::new());
-        let Some(path) = &self.path else { return Ok((released, held)) };
-        for run in read_ids(&*self.storage, path, HELD)?.map(|(ids, _)| ids).unwrap_or_default() {
+        for run in self.held()? {
             // Taken in again under its id, or never dropped: a run like any other.
             if self.run_info(run)?.is_some() {
                 continue;
@@ -34,6 +33,25 @@ impl Engine {
             };
         }
         Ok((released, held))
+    }
+
+    /// Notes more of them.
+    pub(super) fn add_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
+        let mut held = self.held()?;
+        held.extend(runs);
+        self.write_held(&held)
+    }
+
+    /// These are erased: they are held no more.
+    pub(super) fn remove_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
+        let mut held = self.held()?;
+        held.retain(|run| !runs.contains(run));
+        self.write_held(&held)
+    }
+
+    fn held(&self) -> Result<BTreeSet<RunId>, Error> {
+        let Some(path) = &self.path else { return Ok(BTreeSet::new()) };
+        Ok(read_ids(&*self.storage, path, HELD)?.map(|(runs, _)| runs).unwrap_or_default())
     }
 
     pub(super) fn write_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {

@@ -150,7 +150,7 @@ impl Engine {
         let free: BTreeSet<RunId> = free.iter().map(|run| run.id).collect();
         let (released, still_held) = self.held_before(&free)?;
         report.released = released.iter().copied().collect();
-        let gone: BTreeSet<RunId> = free.union(&released).copied().collect();
+        let mut gone: BTreeSet<RunId> = free.union(&released).copied().collect();
         let past = self.past_of(&gone)?;
         (report.log_bytes, report.log_bytes_left) = (past.bytes, past.left);
         let measured = || self.path.as_ref().map_or(0, |path| disk_bytes(&*self.storage, path));
@@ -161,6 +161,12 @@ impl Engine {
         }
         if history_only {
             held.clear();
+            // Asked again: a fork may have been made while the log was read.
+            for run in &free {
+                if !self.forks_that_hold(*run)?.is_empty() {
+                    gone.remove(run);
+                }
+            }
         }
         // Written down first: that what is kept for forks goes when they do must not be forgotten.
         let known: BTreeSet<RunId> = still_held.union(&released).copied().collect();
@@ -178,10 +184,10 @@ impl Engine {
             report.log_bytes_erased = self.erase_runs(&gone, !history_only)?.bytes;
         }
         if !released.is_empty() {
-            self.write_held(&held.union(&still_held).copied().collect())?;
+            self.remove_held(&released)?;
         }
         if history_only {
-            self.note_without_past(&free)?;
+            self.note_without_past(&free.intersection(&gone).copied().collect())?;
         }
         report.disk_bytes.1 = measured();
         Ok(report)

@@ -1,5 +1,6 @@
 //! Retention in the background: the policies that a database was opened with, carried out by its worker as a prune by hand is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use in_mem_model::Timestamp;
@@ -48,6 +49,14 @@ impl Engine {
             on_file_system: self.on_file_system,
             worker: Mutex::new(None),
             lock: Mutex::new(None),
+        }
+    }
+
+    /// As [`Engine::retain`], by the worker: a panic must not end the checkpoints that the same thread writes.
+    pub(crate) fn retain_or_say_why(&self) {
+        if catch_unwind(AssertUnwindSafe(|| drop(self.retain()))).is_err() {
+            let mut stats = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+            stats.error = Some("it panicked; the next round tries again".to_owned());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::{Receiver, Sender};
 use in_mem_shard::Actor;
 use in_mem_shard::turn::{Options, Shard};
 use in_mem_wal::Storage;
@@ -18,6 +19,27 @@ use crate::pinning;
 /// How often a Strict shard's home thread looks whether the log is idle and its last group still lacks a witness.
 const STRICT_MARK_INTERVAL_MS: u64 = 1_000;
 
+/// What the worker is to do, once the engine is whole.
+pub(crate) struct Background {
+    due: Option<Intervals>,
+    wakes: (Sender<Wake>, Receiver<Wake>),
+}
+
+impl Background {
+    /// Starts the worker, where there is something for it to do.
+    ///
+    /// # Errors
+    /// [`OpenError::Thread`].
+    pub(crate) fn begin(self, engine: &Engine) -> Result<(), Error> {
+        let Some(due) = self.due else { return Ok(()) };
+        let failed =
+            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
+        let worker = Worker::start(engine.for_worker(), due, self.wakes).map_err(failed)?;
+        *engine.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+        Ok(())
+    }
+}
+
 /// Starts every shard.
 pub(crate) fn start(
     config: Config,
@@ -25,7 +47,7 @@ pub(crate) fn start(
     storage: Arc<dyn Storage>,
     directory: Option<Directory>,
     mut notes: Vec<String>,
-) -> Result<Engine, Error> {
+) -> Result<(Engine, Background), Error> {
     let plan = pinning::plan(config.pinning, recovered.len());
     let (sync_interval_ms, sync_bytes) = match config.durability {
         Durability::Buffered { interval, bytes } => {
@@ -109,15 +131,9 @@ pub(crate) fn start(
     let checkpoints =
         has_directory && (config.checkpoint_interval.is_some() || config.checkpoint_log_bytes.is_some());
     let retains = !engine.retention.is_empty();
-    if config.background && (checkpoints || retains) {
-        let due = Intervals {
-            checkpoints: config.checkpoint_interval.filter(|_| has_directory),
-            retention: retains.then_some(config.retention_interval),
-        };
-        let failed =
-            |error| OpenError::Thread { shard: 0, reason: format!("the checkpoint thread: {error}") };
-        let worker = Worker::start(engine.for_worker(), due, wakes).map_err(failed)?;
-        *engine.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
-    }
-    Ok(engine)
+    let due = (config.background && (checkpoints || retains)).then(|| Intervals {
+        checkpoints: config.checkpoint_interval.filter(|_| has_directory),
+        retention: retains.then_some(config.retention_interval),
+    });
+    Ok((engine, Background { due, wakes }))
 }

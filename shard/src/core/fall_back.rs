@@ -6,6 +6,7 @@ use in_mem_model::{KeyBytes, RunId, Tag, Value, Version, codec};
 
 use super::ShardCore;
 use super::event::{self, ChainHead, event_key};
+use super::fork::DroppedFork;
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
 use crate::index::{Direction, PageLimit, ScanRange};
@@ -42,14 +43,17 @@ impl ShardCore {
         let mut state = RunState::new(meta);
         state.last_version = last_version;
         let mut known = None;
-        if let Some(before) = before {
+        // Dropped and made again by commits of which nobody knows: what it was before counts.
+        let is_remade = |before: &RunState| before.meta.first_version > self.published;
+        let dropped = |dropped: &DroppedFork| dropped.run == run && dropped.at > self.published;
+        if let Some(before) = before.filter(|before| !is_remade(before)) {
             state.adopted = before.adopted;
             if before.fork.is_some() {
                 known = Some(before.chain);
                 state.fork = before.fork;
                 state.shared_events = before.shared_events;
             }
-        } else if let Some(place) = self.dropped_forks.iter().position(|dropped| dropped.run == run)
+        } else if let Some(place) = self.dropped_forks.iter().position(dropped)
             && let Some(dropped) = self.dropped_forks.remove(place)
         {
             // The drop is what nobody knows of.

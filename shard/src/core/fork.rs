@@ -69,7 +69,7 @@ pub(crate) struct Fork {
 }
 
 /// A fork that was dropped. What it shared is held until nobody can see the fork any more: its drop is published, and no checkpoint of
-/// a moment before it is under way.
+/// a moment before it is under way, nor a snapshot open.
 #[derive(Debug)]
 pub(crate) struct DroppedFork {
     /// Of the commit that dropped it.
@@ -125,6 +125,18 @@ impl ShardCore {
         self.fork_marks.clone()
     }
 
+    /// What a run went on from at a version, where it was a fork then: also one that was dropped since, or that was made again.
+    pub(super) fn fork_at(&self, run: RunId, at: Version) -> Option<&Fork> {
+        match self.runs.get(&run).filter(|state| state.meta.first_version <= at) {
+            Some(state) => state.fork.as_deref(),
+            None => self
+                .dropped_forks
+                .iter()
+                .find(|dropped| dropped.run == run && dropped.first_version <= at && at < dropped.at)
+                .map(|dropped| &*dropped.fork),
+        }
+    }
+
     /// How many forks deep a run is.
     pub(super) fn fork_depth(&self, run: RunId) -> usize {
         self.runs.get(&run).and_then(|state| state.fork.as_ref()).map_or(0, |fork| fork.depth)
@@ -161,7 +173,8 @@ impl ShardCore {
 
     /// Lets go of what dropped forks shared that nobody can see any more.
     pub(super) fn release_dropped_forks(&mut self) {
-        let seen = self.last_versions.moment().map_or(self.published, |at| at.min(self.published));
+        let seen = self.published.min(self.index.unpinned_through());
+        let seen = self.last_versions.moment().map_or(seen, |at| at.min(seen));
         while self.dropped_forks.front().is_some_and(|dropped| dropped.at <= seen) {
             let dropped = self.dropped_forks.pop_front();
             self.unlink_fork(dropped.map(|dropped| dropped.fork));
@@ -180,7 +193,7 @@ impl ShardCore {
 
     /// What a fork sees of a key that it has not written itself.
     pub(super) fn shared(&self, run: RunId, tag: Tag, user: &[u8], at: Version) -> Option<NodeView<'_>> {
-        let mut fork = self.runs.get(&run)?.fork.as_deref()?;
+        let mut fork = self.fork_at(run, at)?;
         if !is_shared(tag, user) {
             return None;
         }
@@ -245,7 +258,7 @@ impl ShardCore {
     /// A page of a fork's keys: its own, and its parents' where neither it nor a fork between says otherwise.
     pub(super) fn scan_fork(&mut self, request: &ScanRequest, at: Version) -> Page {
         let mut layers: SmallVec<[(RunId, Version); 4]> = SmallVec::from_slice(&[(request.run, at)]);
-        let mut fork = self.runs.get(&request.run).and_then(|state| state.fork.as_deref());
+        let mut fork = self.fork_at(request.run, at);
         while let Some(link) = fork {
             layers.push((link.parent, link.version));
             fork = link.above.as_deref();

@@ -7,7 +7,7 @@
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use in_mem_model::codec::{self, Cursor, DecodeError};
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use rustc_hash::FxBuildHasher;
@@ -241,9 +241,30 @@ impl ShardCore {
         (items, next)
     }
 
+    /// What is retained only for forks that were gone by the moment, with how often: snapshots may see them, and what they shared
+    /// is no part of a checkpoint.
+    fn retained_for_gone(&self, at: Version) -> HashMap<(RunId, Version), usize, FxBuildHasher> {
+        let mut gone = HashMap::default();
+        if self.dropped_forks.iter().all(|dropped| dropped.at > at) {
+            return gone;
+        }
+        let chain = |fork| std::iter::successors(Some(fork), |fork: &&Arc<Fork>| fork.above.as_ref());
+        let there = self.runs.values().filter_map(|state| state.fork.as_ref());
+        let (left, still) = self.dropped_forks.iter().partition::<Vec<_>, _>(|dropped| dropped.at <= at);
+        let there = there.chain(still.into_iter().map(|dropped| &dropped.fork));
+        let mut seen: HashSet<*const Fork, FxBuildHasher> = there.flat_map(chain).map(Arc::as_ptr).collect();
+        for link in left.into_iter().flat_map(|dropped| chain(&dropped.fork)) {
+            if seen.insert(Arc::as_ptr(link)) {
+                *gone.entry((link.parent, link.version)).or_default() += 1;
+            }
+        }
+        gone
+    }
+
     /// A page of the versions that forks retain and that are not what is there at the moment of the checkpoint under way.
     pub fn checkpoint_retained(&mut self, from: Option<RetainedCursor>, at: Version) -> RetainedPage {
         let mut page = RetainedPage::default();
+        let gone = self.retained_for_gone(at);
         let first = || Some(RetainedCursor { run: self.index.retained_after(None)?, tag: 0, after: None });
         let Some(mut cursor) = from.or_else(first) else { return page };
         for _ in 0..PAGE_RANGES {
@@ -256,7 +277,9 @@ impl ShardCore {
             let lower = cursor.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let range = ScanRange::of_tag(run, tag, lower, Bound::Unbounded);
             let entries = &mut page.entries;
-            let end = self.index.scan_retained(&range, at, PAGE_KEYS, |key, node| {
+            let is_read =
+                |version, count| gone.get(&(run, version)).is_none_or(|by_gone: &usize| *by_gone < count);
+            let end = self.index.scan_retained(&range, at, PAGE_KEYS, is_read, |key, node| {
                 // What is known of a run as a whole no fork reads.
                 if tag != Tag::Run || !key.user.is_empty() {
                     entries.push(RetainedEntry {

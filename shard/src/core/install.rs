@@ -195,11 +195,11 @@ impl ShardCore {
         if version > self.published {
             self.published = version;
             self.last_versions.published(version);
+            self.index.publish(version);
+            self.index.maintain();
             if !self.dropped_forks.is_empty() {
                 self.release_dropped_forks();
             }
-            self.index.publish(version);
-            self.index.maintain();
             if !self.watchers.is_empty() {
                 self.watchers.tell(version);
             }

@@ -58,7 +58,7 @@ impl ShardCore {
     /// A page of keys, at most [`PAGE_LIMIT`] entries.
     pub fn scan(&mut self, request: &ScanRequest) -> Page {
         let at = request.at.unwrap_or(self.published);
-        if self.runs.get(&request.run).is_some_and(|state| state.fork.is_some()) {
+        if self.fork_at(request.run, at).is_some() {
             return self.scan_fork(request, at);
         }
         let limit = request.limit.min(PAGE_LIMIT);
@@ -87,7 +87,7 @@ impl ShardCore {
         let (lower, upper) = (request.lower.as_ref().map(|k| &**k), request.upper.as_ref().map(|k| &**k));
         let range = ScanRange::of_tag(request.run, request.tag, lower, upper);
         let at = request.at.unwrap_or(self.published);
-        if self.fork_depth(request.run) > 0 {
+        if self.fork_at(request.run, at).is_some() {
             let page =
                 self.scan_fork(&ScanRequest { limit: PAGE_LIMIT, reverse: false, ..request.clone() }, at);
             return (page.entries.len() as u64, page.next);

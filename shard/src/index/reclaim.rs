@@ -157,8 +157,22 @@ impl Reclaim {
         if *count == 0 {
             self.retained.remove(&(run, version));
             self.recheck.extend(self.held_by_run.remove(&(run, version)));
+            // A read of it may have registered since the last scan, at a version before that scan's horizon: it counts as one that
+            // the scan saw, until the next.
+            if !cfg!(inmem_mutant = "release_forgets_readers") {
+                if let Err(place) = self.versions.binary_search(&version) {
+                    self.versions.insert(place, version);
+                }
+                self.scan.safe = self.scan.safe.min(version);
+                self.scan.quiescent = self.scan.quiescent.min(version);
+            }
         }
         true
+    }
+
+    /// No snapshot is before this, and none will be: as of the last scan.
+    pub(super) fn unpinned_through(&self) -> u64 {
+        self.scan.oldest_pin
     }
 
     /// The oldest version retained of a run.
@@ -169,6 +183,11 @@ impl Reclaim {
     /// The versions retained of a run, oldest first.
     pub(super) fn retained_of(&self, run: RunId) -> impl DoubleEndedIterator<Item = u64> {
         self.retained.range((run, 0)..=(run, u64::MAX)).map(|((_, version), _)| *version)
+    }
+
+    /// The versions retained of a run with how often, oldest first.
+    pub(super) fn retained_counts_of(&self, run: RunId) -> impl Iterator<Item = (u64, usize)> {
+        self.retained.range((run, 0)..=(run, u64::MAX)).map(|((_, version), count)| (*version, *count))
     }
 
     /// The first run behind `after` of which something is retained.
@@ -223,7 +242,7 @@ impl Reclaim {
     ///
     /// A little at every commit instead of all at a collection: beside a snapshot, or behind one that was given back, no commit
     /// waits for hundreds of versions to be looked at. What the scan found stays true of all that was committed then: whoever
-    /// registered since did so at that or later.
+    /// registered since did so at that or later, or at a version that was retained, which [`Reclaim::release`] sees to.
     pub(super) fn go_on(&mut self, committed: u64, arena: &mut Arena) {
         let mut steps = 2 * (self.installs - self.gone_on) + 2;
         self.gone_on = self.installs;

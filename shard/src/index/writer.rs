@@ -369,6 +369,12 @@ impl IndexWriter {
         }
     }
 
+    /// No snapshot is before this version, and none will be. Follows what is published by some commits.
+    #[must_use]
+    pub fn unpinned_through(&self) -> Version {
+        Version(self.reclaim.unpinned_through())
+    }
+
     /// Makes everything installed up to `version` visible, at once.
     #[inline]
     pub fn publish(&mut self, version: Version) {
@@ -456,16 +462,19 @@ impl IndexWriter {
     /// Shows one page of what is retained of a run that is not visible at `at`, a version that is published or pinned: for
     /// each key, oldest first, the versions that are visible at a retained version before, and last the deletion that is visible
     /// at `at`, if it is one. So a key whose versions are installed in that order, and then what is visible at `at`, reads the same
-    /// at all of these versions.
+    /// at all of these versions. Of the retained versions, with how often each is, only those count that `counts` says.
     pub fn scan_retained(
         &mut self,
         range: &ScanRange<'_>,
         at: Version,
         keys: usize,
+        counts: impl Fn(Version, usize) -> bool,
         mut visit: impl FnMut(KeyRef<'_>, NodeView<'_>),
     ) -> PageEnd<'_> {
-        let retained: Vec<u64> =
-            self.reclaim.retained_of(range.run).filter(|version| *version < at.0).collect();
+        let retained = self.reclaim.retained_counts_of(range.run);
+        let retained =
+            retained.filter(|(version, count)| *version < at.0 && counts(Version(*version), *count));
+        let retained: Vec<u64> = retained.map(|(version, _)| version).collect();
         let (mut looked_at, mut end) = (0, PageEnd::Done);
         let mut found: Vec<NodeView<'_>> = Vec::new();
         let step = |entry: *mut Entry| {
