@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use in_mem::{Database, Durability, Run};
@@ -51,23 +52,11 @@ pub(super) fn strict(scale: &Scale) -> Figures {
         one.push(median(puts));
         // Sixteen times as many: they take a fraction of the time each.
         let many = commits * 16;
-        pending.push(nanos(many, || {
-            std::thread::scope(|scope| {
-                scope.spawn(|| keep_in_flight(&run, many / 2));
-                keep_in_flight(&run, many / 2);
-            });
-        }));
-        blocking.push(nanos(many, || {
-            std::thread::scope(|scope| {
-                for thread in 0..IN_FLIGHT {
-                    let run = &run;
-                    scope.spawn(move || {
-                        for n in 0..many / IN_FLIGHT {
-                            run.kv().put(key((thread * many + n) as u64), fresh()).expect("puts");
-                        }
-                    });
-                }
-            });
+        pending.push(together(2, many, |_| keep_in_flight(&run, many / 2)));
+        blocking.push(together(IN_FLIGHT, many, |thread| {
+            for n in 0..many / IN_FLIGHT {
+                run.kv().put(key((thread * many + n) as u64), fresh()).expect("puts");
+            }
         }));
     }
     db.close()?;
@@ -84,6 +73,27 @@ pub(super) fn strict(scale: &Scale) -> Figures {
             .note(format!("{} / {}", rate(&blocking), rate(&loops))),
         Figure::shown("strict.put", one.median() / 1e3, "us"),
     ])
+}
+
+/// `operations` done by threads that begin at once, each given its number: nanoseconds an operation, from the moment when all
+/// are there to the end of the last. Starting a thread takes as long as several commits, and is none.
+fn together(threads: usize, operations: usize, work: impl Fn(usize) + Sync) -> f64 {
+    let line = Barrier::new(threads + 1);
+    let (line, work) = (&line, &work);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    line.wait();
+                    work(thread);
+                })
+            })
+            .collect();
+        nanos(operations, || {
+            line.wait();
+            running.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        })
+    })
 }
 
 /// One thread's half of the writes under way.
