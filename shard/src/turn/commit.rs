@@ -3,12 +3,15 @@
 //! The leader is whoever waits first: it begins a sync in a turn, does the I/O outside, and finishes it in a turn,
 //! while others append the next batch. When it is done and more commits wait, it wakes one of their threads to lead
 //! (or the home thread, if only tasks wait). Threads that wait as long as it takes do so at one gate, which is opened once
-//! a sync: whoever comes through and is not done leads, or waits for the next one. This file keeps the books; [`Inner`](super::shard::Inner) does the work.
+//! a sync: whoever comes through and is not done leads, or waits for the next one. Where the next batch is worth waiting for
+//! ([`gather`](super::gather)), the first who comes lets it gather, and the one who completes it leads. This file keeps the books; `lead` does the work.
 
+use super::gather::Gather;
 use super::slot::Waiter;
 use super::{CallError, Ticket};
 use crate::sync::{AtomicBool, AtomicU64, Gate, Mutex, MutexGuard, Ordering};
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// Waiters to be woken outside the turn and outside the lock.
 pub(crate) type Wakes = SmallVec<[Waiter; 8]>;
@@ -23,11 +26,15 @@ pub(crate) struct GroupCommit {
     failed: AtomicBool,
     books: Mutex<Books>,
     gate: Gate,
+    gather: Gather,
 }
 
 #[derive(Debug, Default)]
 struct Books {
     leading: bool,
+    /// Nobody leads, but a thread that waits at the gate lets the batch gather: it leads when its patience is over, unless
+    /// another was quicker.
+    gathering: bool,
     next_entry: u64,
     waiting: Vec<Entry>,
     /// The highest ticket that is waited for at the gate as it is; 0: nobody waits there.
@@ -59,6 +66,8 @@ pub(crate) enum AtGate {
     Over(Result<(), CallError>),
     /// It is the leader now.
     Lead,
+    /// It is to let the batch gather ([`GroupCommit::gather_at_gate`]), which may make it the leader, and to come again.
+    Gather(u32),
     /// It is to wait until the gate, which has this number, opens, and to come again.
     Wait(u32),
 }
@@ -89,13 +98,15 @@ pub(crate) struct Ended {
 }
 
 impl GroupCommit {
-    pub(crate) fn new() -> Self {
+    /// `gathers`: whether others may commit while a leader waits for them.
+    pub(crate) fn new(gathers: bool) -> Self {
         Self {
             issued: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             books: Mutex::new(Books::default()),
             gate: Gate::default(),
+            gather: Gather::new(gathers),
         }
     }
 
@@ -149,6 +160,7 @@ impl GroupCommit {
         self.failed.store(true, Ordering::Release);
         let mut books = self.books();
         books.at_gate = 0;
+        books.gathering = false;
         self.gate.advance();
         self.gate.wake_all();
         books.waiting.drain(..).map(|entry| entry.waiter).collect()
@@ -181,7 +193,7 @@ impl GroupCommit {
             return Next::Over(over);
         }
         if !books.leading {
-            books.leading = true;
+            books.lead();
             books.remove(entry);
             return Next::Lead;
         }
@@ -202,16 +214,61 @@ impl GroupCommit {
         if let Some(over) = self.state_of(ticket) {
             return AtGate::Over(over);
         }
-        if !books.leading {
-            books.leading = true;
+        let gathers = !books.leading
+            && self.gather.is_crowd()
+            && if books.gathering {
+                !self.gather.is_complete(self.tickets_out())
+            } else {
+                self.gather.is_worth_it(self.tickets_out())
+            };
+        if !books.leading && !gathers {
+            books.lead();
             return AtGate::Lead;
         }
         books.at_gate = books.at_gate.max(ticket.0);
         // Under the lock: a leader that ends from here on opens the gate that this waits at.
-        AtGate::Wait(self.gate.number())
+        let number = self.gate.number();
+        if gathers && !std::mem::replace(&mut books.gathering, true) {
+            return AtGate::Gather(number);
+        }
+        AtGate::Wait(number)
     }
 
-    /// Waits until the gate that had this number is opened.
+    /// By the thread that was told to: lets the batch gather, as long as nobody leads it. Whether it has become the leader;
+    /// if not, somebody else has, and opens the gate.
+    pub(crate) fn gather_at_gate(&self, number: u32) -> bool {
+        self.gather.listen(|| self.tickets_out(), || self.gate.number() != number);
+        let mut books = self.books();
+        if cfg!(inmem_mutant = "turn_gathered_by_nobody") {
+            return false;
+        }
+        // Its own gathering: one that began behind a sync of others has another number.
+        let leads = books.gathering && self.gate.number() == number;
+        if leads {
+            books.lead();
+        }
+        leads
+    }
+
+    /// By a leader who did not come to the gate: waits while the batch gathers, if that is worth it.
+    pub(crate) fn gather(&self) {
+        if !cfg!(inmem_loom) && self.gather.is_worth_it(self.tickets_out()) {
+            self.gather.listen(|| self.tickets_out(), || false);
+        }
+    }
+
+    /// By the leader: its sync took so long, and this was durable before.
+    pub(crate) fn learn(&self, took: Duration, durable_before: u64) {
+        self.gather.learn(took, self.issued().saturating_sub(durable_before));
+    }
+
+    /// Gives the core away until the gate that had this number is opened, for about as long as a sync takes. False: it is
+    /// time to sleep.
+    pub(crate) fn yield_at_gate(&self, number: u32) -> bool {
+        self.gather.yield_until(|| self.gate.number() != number)
+    }
+
+    /// Sleeps until the gate that had this number is opened.
     pub(crate) fn wait_at_gate(&self, number: u32) {
         let seen = if cfg!(inmem_mutant = "turn_gate_read_late") { self.gate.number() } else { number };
         self.gate.wait(seen);
@@ -240,18 +297,20 @@ impl GroupCommit {
     pub(crate) fn deregister(&self, entry: u64) -> bool {
         let mut books = self.books();
         books.remove(Some(entry));
-        !books.leading && self.has_unsynced()
+        !books.is_led() && self.has_unsynced()
     }
 
     /// Becomes the leader if there is none.
     pub(crate) fn try_lead(&self) -> bool {
         let mut books = self.books();
-        !std::mem::replace(&mut books.leading, true)
+        let free = !books.leading;
+        books.lead();
+        free
     }
 
-    /// Whether commits wait and nobody leads.
+    /// Whether commits wait and nobody leads, nor will without being asked.
     pub(crate) fn is_leaderless(&self) -> bool {
-        self.has_unsynced() && !self.books().leading
+        self.has_unsynced() && !self.books().is_led()
     }
 
     /// By the leader, outside the turn: whom to wake, and who leads on.
@@ -305,7 +364,7 @@ impl GroupCommit {
         let mut books = self.books();
         books.remove(entry);
         if !books.leading {
-            books.leading = true;
+            books.lead();
             return None;
         }
         Some(books.register(Ticket(u64::MAX), waiter()))
@@ -313,6 +372,15 @@ impl GroupCommit {
 }
 
 impl Books {
+    fn lead(&mut self) {
+        self.leading = true;
+        self.gathering = false;
+    }
+
+    fn is_led(&self) -> bool {
+        self.leading || self.gathering
+    }
+
     fn register(&mut self, ticket: Ticket, waiter: Waiter) -> u64 {
         self.next_entry += 1;
         let number = self.next_entry;

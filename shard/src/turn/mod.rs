@@ -12,6 +12,7 @@
 //! | `slot` | where answers are left; whom to wake |
 //! | `hold` | one turn, from taking it to releasing it: drain, execute, answer, a panic |
 //! | `commit` | group commit: who leads a sync, who waits for which ticket |
+//! | `lead` | waiting for a sync and leading it |
 //! | `gather` | how long a leader lets the next batch gather before it syncs |
 //! | `shard` | the handle: submit, call, wait, close |
 //! | `pending` | an answer to come: blocking, with a limit, or awaited |
@@ -29,6 +30,7 @@ mod error;
 mod gather;
 mod hold;
 mod home;
+mod lead;
 mod options;
 mod pending;
 mod shard;

@@ -1,7 +1,6 @@
 //! The handle to a shard: how commands get in and answers out.
 
-use super::commit::{AtGate, GroupCommit, Next, Successor};
-use super::gather::Gather;
+use super::commit::GroupCommit;
 use super::hold::{Answer, Envelope, Holder, State, Turn, in_turn, wake_all};
 use super::home::{self, HomeLink};
 use super::inbox::{Full, Inbox};
@@ -51,7 +50,6 @@ pub(crate) struct Inner<C: Core> {
     pub(crate) inbox: Inbox<Envelope<C>>,
     pub(crate) slots: Slots<Answer<C::Reply>>,
     pub(crate) commit: GroupCommit,
-    gather: Gather,
     pub(crate) home: HomeLink,
     pub(crate) counters: Counters,
     /// Callers' spins; the home thread has its own.
@@ -100,8 +98,7 @@ impl<C: Core> Shard<C> {
             state: CachePadded::new(UnsafeCell::new(State::new(core))),
             inbox: Inbox::new(options.inbox_capacity),
             slots: Slots::new(options.reply_slots_limit),
-            commit: GroupCommit::new(),
-            gather: Gather::new(),
+            commit: GroupCommit::new(options.background),
             home: HomeLink::new(),
             counters: Counters::default(),
             spin: Spin::new(options.spin_limit_pauses),
@@ -328,19 +325,6 @@ impl<C: Core> Inner<C> {
         }
     }
 
-    /// After a turn that held back answers: who waits for them may be parked.
-    #[cold]
-    fn see_to_sync(&self, by_home: bool) {
-        if !self.commit.is_leaderless() {
-            return;
-        }
-        if by_home && self.background {
-            self.home.notify(&self.counters);
-        } else if !self.background && self.commit.try_lead() {
-            self.lead();
-        }
-    }
-
     /// Runs a command on this thread if the shard is idle; gives it back otherwise. The `bool`: answers to others
     /// were held back for a sync, which somebody has to see to.
     #[inline]
@@ -472,134 +456,6 @@ impl<C: Core> Inner<C> {
         }
     }
 
-    #[inline]
-    pub(crate) fn wait_durable_until(
-        &self,
-        ticket: Ticket,
-        deadline: Option<Instant>,
-    ) -> Result<(), CallError> {
-        if self.commit.is_durable(ticket) { Ok(()) } else { self.wait_durable_slow(ticket, deadline) }
-    }
-
-    fn wait_durable_slow(&self, ticket: Ticket, deadline: Option<Instant>) -> Result<(), CallError> {
-        if in_turn() {
-            return Err(CallError::Reentrant);
-        }
-        self.commit.raise_issued(ticket);
-        let Some(deadline) = deadline else { return self.wait_durable_at_gate(ticket) };
-        let mut entry = None;
-        loop {
-            match self.commit.wait_or_lead(ticket, entry, || Waiter::Thread(current())) {
-                Next::Over(over) => return over,
-                Next::Lead => {
-                    entry = None;
-                    self.lead();
-                }
-                Next::Wait(number) => {
-                    entry = Some(number);
-                    add(&self.counters.parks, 1);
-                    let now = Instant::now();
-                    if now >= deadline {
-                        if self.commit.deregister(number) {
-                            self.home.notify(&self.counters);
-                        }
-                        return if self.commit.is_durable(ticket) {
-                            Ok(())
-                        } else {
-                            Err(CallError::TimedOut)
-                        };
-                    }
-                    park_timeout(deadline - now);
-                }
-            }
-        }
-    }
-
-    fn wait_durable_at_gate(&self, ticket: Ticket) -> Result<(), CallError> {
-        loop {
-            match self.commit.come_to_gate(ticket) {
-                AtGate::Over(over) => return over,
-                AtGate::Lead => self.lead(),
-                AtGate::Wait(number) => {
-                    add(&self.counters.parks, 1);
-                    self.commit.wait_at_gate(number);
-                }
-            }
-        }
-    }
-
-    /// Becomes the leader, waiting for the one before. False: closed.
-    fn lead_blocking(&self) -> bool {
-        let mut entry = None;
-        loop {
-            if self.token.is_closed() {
-                return false;
-            }
-            match self.commit.lead_for_good(entry, || Waiter::Thread(current())) {
-                None => return true,
-                some => entry = some,
-            }
-            // Again, now that it is registered: a shard that closed before has woken everyone, and nobody comes after.
-            if !self.token.is_closed() {
-                park();
-            }
-        }
-    }
-
-    /// Leads: one sync, and more if nobody can be found to follow.
-    pub(crate) fn lead(&self) {
-        while self.lead_once(false) {}
-    }
-
-    /// One sync, by its leader. `go_on`: stays the leader if more waits. Returns whether it has to lead on.
-    pub(crate) fn lead_once(&self, go_on: bool) -> bool {
-        let mut guard = LeadGuard { inner: self, done: false };
-        // Without a home thread one thread does everything: nobody would come.
-        if self.background {
-            self.gather.wait(|| self.commit.tickets_out());
-        }
-        let durable_before = self.commit.durable();
-        if let Some(mut turn) = self.enter_blocking(Holder::Caller) {
-            let job = turn.begin_sync();
-            let broken = job.is_none() && self.commit.has_unsynced();
-            if broken {
-                // The core says there is nothing to sync, though tickets are out: nobody will ever know.
-                turn.fail_held(CallError::OutcomeUnknown);
-            }
-            let _ = turn.finish();
-            if let Some(mut job) = job {
-                let begun = Instant::now();
-                job.run();
-                let took = begun.elapsed();
-                if let Some(mut turn) = self.enter_blocking(Holder::Caller) {
-                    turn.finish_sync(job);
-                    // Answers held back in this turn are for the next leader, whom `end_lead` names.
-                    let _ = turn.finish();
-                }
-                self.gather.learn(took, self.commit.issued().saturating_sub(durable_before));
-            }
-        }
-        guard.done = true;
-        self.end_lead(go_on)
-    }
-
-    pub(crate) fn end_lead(&self, go_on: bool) -> bool {
-        let successor = match self.handover {
-            _ if !self.background => Successor::WaiterOrSelf,
-            Handover::Home => Successor::Home,
-            Handover::Waiter => Successor::WaiterOrHome,
-        };
-        let ended = self.commit.end_lead(go_on, successor);
-        if ended.leaderless {
-            self.home.notify(&self.counters);
-        }
-        if ended.opens {
-            self.commit.open_gate();
-        }
-        wake_all(ended.wakes);
-        ended.lead_on
-    }
-
     /// One round of maintenance in a turn; the job it asks for, and whether it asks for a sync. None: closed.
     pub(crate) fn maintain_once(&self, holder: Holder) -> Option<(Maintenance, Option<BackgroundJob>, bool)> {
         let mut turn = self.enter_blocking(holder)?;
@@ -649,24 +505,5 @@ impl<C: Core> Inner<C> {
         *closed = true;
         drop(closed);
         core.ok_or(CloseError::Closed)
-    }
-}
-
-/// A panic in a sync job, which is not in a turn: nobody knows what is durable.
-struct LeadGuard<'a, C: Core> {
-    inner: &'a Inner<C>,
-    done: bool,
-}
-
-impl<C: Core> Drop for LeadGuard<'_, C> {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        if let Some(mut turn) = self.inner.enter_blocking(Holder::Caller) {
-            turn.fail_held(CallError::OutcomeUnknown);
-            let _ = turn.finish();
-        }
-        self.inner.end_lead(false);
     }
 }
