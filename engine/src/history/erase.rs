@@ -165,6 +165,7 @@ impl Engine {
             }
         }
         let erased = self.erase_past(path, &gone)?;
+        self.remove_held(&gone)?;
         remove_intent(&*self.storage, path)?;
         Ok(erased)
     }
