@@ -11,8 +11,9 @@ use in_mem_wal::storage::sim::FaultKind;
 const MARKER: &str = "marker-value-3f9c";
 const RUN: RunId = RunId::from_bytes([1; 16]);
 
-fn open(disk: &SimDisk) -> Database {
+fn open(disk: &SimDisk, keep_history: bool) -> Database {
     Database::builder()
+        .keep_history(keep_history)
         .path("/db")
         .shards(1)
         .segment_bytes(8 << 10)
@@ -25,8 +26,8 @@ fn open(disk: &SimDisk) -> Database {
         .expect("opens")
 }
 
-fn filled(disk: &SimDisk) -> Database {
-    let db = open(disk);
+fn filled(disk: &SimDisk, keep_history: bool) -> Database {
+    let db = open(disk, keep_history);
     let run = db.new_run("marked").id(RUN).begin().expect("begins");
     for n in 0..40 {
         run.kv().put(format!("k{n}"), format!("{MARKER}{}", "x".repeat(700))).expect("puts");
@@ -36,7 +37,8 @@ fn filled(disk: &SimDisk) -> Database {
 
 /// The files of the log that have the marker; what the run is lies in the checkpoint.
 fn logs_with_marker(disk: &SimDisk) -> Vec<PathBuf> {
-    let is_log = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "wal" || ending == "idx");
+    let is_log =
+        |path: &PathBuf| path.extension().is_some_and(|e| ["wal", "idx", "tmp"].iter().any(|log| e == *log));
     let has = |path: &PathBuf| {
         let bytes = disk.contents(path).expect("is there");
         bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes())
@@ -46,8 +48,17 @@ fn logs_with_marker(disk: &SimDisk) -> Vec<PathBuf> {
 
 #[test]
 fn is_done_by_the_next_one() {
+    fails_at_each_operation(true, 40);
+}
+
+#[test]
+fn is_done_by_the_next_one_without_history() {
+    fails_at_each_operation(false, 20);
+}
+
+fn fails_at_each_operation(keep_history: bool, least: usize) {
     let disk = SimDisk::new(1);
-    let db = filled(&disk);
+    let db = filled(&disk, keep_history);
     let before = disk.ops();
     db.checkpoint().expect("checkpoints");
     let operations = before + 1..=disk.ops();
@@ -56,7 +67,7 @@ fn is_done_by_the_next_one() {
     let mut pruned = 0;
     for at in operations {
         let disk = SimDisk::new(1);
-        let db = filled(&disk);
+        let db = filled(&disk, keep_history);
         disk.fail(at, FaultKind::Eio, None, false);
         let checkpoint = db.checkpoint();
         disk.heal();
@@ -67,8 +78,8 @@ fn is_done_by_the_next_one() {
             pruned += 1;
             assert_eq!(logs_with_marker(&disk), Vec::<PathBuf>::new(), "a fault at operation {at}");
             drop(db);
-            assert!(open(&disk).replay(RUN).is_err(), "a fault at operation {at}");
+            assert!(open(&disk, keep_history).replay(RUN).is_err(), "a fault at operation {at}");
         }
     }
-    assert!(pruned > 40, "{pruned}");
+    assert!(pruned > least, "{pruned}");
 }

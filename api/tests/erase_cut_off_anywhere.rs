@@ -335,3 +335,33 @@ fn an_erase_that_finds_no_room_is_not_carried_out_by_a_later_opening() {
     }
     assert!(refused > 0 && noted > 0, "{refused} refused, {noted} when the note was there");
 }
+
+/// A prune that failed half way is finished by the next one, or by an opening; a run that was made under the id meanwhile is not
+/// what was to go.
+#[test]
+fn a_run_made_anew_under_the_id_of_one_that_was_half_erased_stays() {
+    let settings = Settings { durability: Durability::Strict, keep_history: true, history_only: false };
+    let (disk, _) = made(settings);
+    let mut anew = 0;
+    for at in prune_of(settings, &disk, |_| {}) {
+        for reopens in [false, true] {
+            let disk = disk.kill();
+            let mut db = settings.open(&disk).expect("opens");
+            ended(settings, &db);
+            disk.fail(at + 1, FaultKind::Eio, None, false);
+            let failed = settings.prune(&db).is_err();
+            disk.heal();
+            let Ok(run) = db.new_run("anew").id(MARKED).begin() else { continue };
+            run.kv().put("k", 1).expect("puts");
+            anew += u64::from(failed);
+            if reopens {
+                db.close().expect("closes");
+                db = settings.open(&disk).expect("opens");
+            }
+            settings.prune(&db).expect("prunes");
+            let run = db.run(MARKED).unwrap_or_else(|error| panic!("a fault at {at}: {error}"));
+            assert!(run.kv().exists("k").expect("reads"), "a fault at {at}");
+        }
+    }
+    assert!(anew > 20, "{anew}");
+}

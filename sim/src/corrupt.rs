@@ -40,6 +40,8 @@ enum Target {
     Segments,
     /// A checkpoint that nothing else backs.
     Checkpoint,
+    /// The archive of a log, which makes up for its only checkpoint, damaged already.
+    Archived,
 }
 
 impl Target {
@@ -48,12 +50,13 @@ impl Target {
             Self::Log => "log",
             Self::Segments => "segments",
             Self::Checkpoint => "checkpoint",
+            Self::Archived => "archived",
         }
     }
 
     const fn ending(self) -> &'static str {
         match self {
-            Self::Log | Self::Segments => ".wal",
+            Self::Log | Self::Segments | Self::Archived => ".wal",
             Self::Checkpoint => ".ckpt",
         }
     }
@@ -62,7 +65,7 @@ impl Target {
     const fn log_bytes(self) -> u64 {
         match self {
             Self::Log | Self::Checkpoint => LOG_BYTES * 9 / 10,
-            Self::Segments => LOG_BYTES * 5 / 2,
+            Self::Segments | Self::Archived => LOG_BYTES * 5 / 2,
         }
     }
 }
@@ -99,10 +102,22 @@ fn build(target: Target) -> Result<Sound, String> {
             break;
         }
     }
-    if checkpoint {
+    if checkpoint || target == Target::Archived {
         db.checkpoint().map_err(words)?;
     }
     db.close().map_err(words)?;
+    if target == Target::Archived {
+        let checkpoints =
+            disk.files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "ckpt"));
+        for path in checkpoints.collect::<Vec<_>>() {
+            let mut bytes = disk.contents(&path).unwrap_or_default();
+            bytes.iter_mut().take(100).for_each(|byte| *byte ^= 1);
+            disk.put(&path, bytes);
+        }
+        // Else every damage would be found, and nothing be shown.
+        let opened = setup.open(&disk.kill(), PATH, None).map_err(words)?;
+        ledger.live.compare(&opened, setup.now())?;
+    }
     if checkpoint {
         // Shards that begin with a checkpoint: nothing else holds what is in it.
         setup.open(&disk, PATH, Some(2)).and_then(|db| db.close()).map_err(words)?;
@@ -301,23 +316,26 @@ fn swaps(at: usize, sectors: usize, stride: usize) -> Vec<Damage> {
     partners.into_iter().map(|other| Damage::Swapped(at, other)).collect()
 }
 
-/// Whether a segment comes after another one of the same log.
+/// Whether a segment comes after another one of the same log, be they archived or not.
 fn is_after(segment: &Path, other: &Path) -> bool {
-    segment.parent() == other.parent() && segment.file_name() > other.file_name()
+    let shard =
+        |path: &Path| path.ancestors().skip(1).find(|dir| !dir.ends_with("archive")).map(Path::to_owned);
+    shard(segment) == shard(other) && segment.file_name() > other.file_name()
 }
 
 /// Bits and lengths of the log of several segments are damaged more sparsely by this; its sectors, all of them.
 const SEGMENTS_STRIDE: usize = 37;
 
-/// Damages a log, a longer log and a checkpoint in every way, or in every `stride`-th.
+/// Damages a log, a longer log, a checkpoint and the archive behind a damaged one in every way, or in every `stride`-th.
 pub fn run(stride: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     // What a panic would print is in the findings.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    for target in [Target::Log, Target::Segments, Target::Checkpoint] {
+    for target in [Target::Log, Target::Segments, Target::Checkpoint, Target::Archived] {
         let (name, ending) = (target.name(), target.ending());
-        let stride = if target == Target::Segments { stride * SEGMENTS_STRIDE } else { stride };
+        let is_long = matches!(target, Target::Segments | Target::Archived);
+        let stride = if is_long { stride * SEGMENTS_STRIDE } else { stride };
         let (start, mut tally) = (Instant::now(), Tally::default());
         match build(target) {
             Ok(sound) => {

@@ -13,6 +13,7 @@ use crate::history::HistoryReader;
 use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Part, checksum, flags, kind, record_bytes};
+use crate::release::OLD_SUFFIX;
 use crate::run_reader::{MAX_LISTINGS, is_gone};
 use crate::scan::{Expect, expected, intact, is_zero};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -119,8 +120,9 @@ fn erase_listed(
     Ok(erased)
 }
 
-/// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, and what copies of it were
-/// made beside it: indexes that are not whole, or whose segment is elsewhere. A directory that is not there holds none.
+/// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, what copies of it were
+/// made beside it: indexes that are not whole, or whose segment is elsewhere, and released files that nobody came to use
+/// again. A directory that is not there holds none.
 pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
     if !storage.exists(dir).map_err(LogError::io("look for", dir))? {
         return Ok(());
@@ -129,9 +131,13 @@ pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogErro
     let is_there = |segment: String| names.contains(&segment);
     for name in &names {
         let is_stray = name.strip_suffix(".idx").is_some_and(|number| !is_there(format!("{number}.wal")));
-        if is_stray || [".tail", ".torn", ".idx.tmp"].iter().any(|end| name.ends_with(end)) {
+        if is_stray || [".tail", ".torn", ".idx.tmp", OLD_SUFFIX].iter().any(|end| name.ends_with(end)) {
             let path = dir.join(name);
-            storage.remove(&path).map_err(LogError::io("remove", &path))?;
+            match storage.remove(&path) {
+                // A file that is made a spare of meanwhile: its blocks are zeroed there.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(LogError::io("remove", &path))?,
+            }
         }
     }
     storage.sync_dir(dir).map_err(LogError::io("sync the directory", dir))

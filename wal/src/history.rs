@@ -61,6 +61,8 @@ impl HistoryReader {
     /// Those behind the last gap: where log was let go without an archive, what was archived before is not what the log goes on
     /// from. All of them, where nothing was.
     pub fn unbroken_segments(&self) -> Result<Vec<(u64, PathBuf)>, LogError> {
+        // First what is there: a gap is noted before anything of it goes, so that of what is not listed the note is there by then.
+        let mut all = self.segments()?;
         let mut gap = None;
         for dir in &self.dirs {
             if self.storage.exists(dir).map_err(LogError::io("look for", dir))? {
@@ -68,7 +70,6 @@ impl HistoryReader {
                 gap = gap.max(names.iter().filter_map(|name| parse_gap_name(name)).max());
             }
         }
-        let mut all = self.segments()?;
         all.retain(|(number, _)| gap.is_none_or(|gap| *number > gap));
         Ok(all)
     }

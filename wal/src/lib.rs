@@ -27,6 +27,7 @@
 //!
 //! The format is described in `docs/wal-format.md`, the rules for the end of the log in [`EndCase`].
 
+mod beginning;
 pub mod check;
 pub mod checkpoint;
 mod copies;
@@ -54,6 +55,7 @@ mod spare;
 pub mod storage;
 mod sync;
 
+pub use beginning::read_from_beginning;
 pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
 pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};

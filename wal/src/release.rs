@@ -11,6 +11,9 @@ use crate::log::SealedSegment;
 use crate::segment::{gap_name, index_name, parse_gap_name, parse_segment_name, segment_name};
 use crate::storage::{Storage, write_atomically};
 
+/// How the names of released files end that are to be used again.
+pub(crate) const OLD_SUFFIX: &str = ".old.tmp";
+
 /// What becomes of released segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposal {
@@ -62,8 +65,19 @@ impl ReleaseJob {
             let path = self.dir.join(segment_name(number));
             let index = self.dir.join(index_name(number));
             if !storage.exists(&path).map_err(LogError::io("look for", &path))? {
-                // Taken out by a job that failed behind it.
+                // Taken out by a job that failed behind it, before what it did was durable.
+                let mut aside = None;
+                match &self.disposal {
+                    Disposal::Archive(archive) => sync(archive)?,
+                    Disposal::Recycle(_) => {
+                        let old = self.dir.join(old_name(number));
+                        if storage.exists(&old).map_err(LogError::io("look for", &old))? {
+                            aside = Some(old);
+                        }
+                    }
+                }
                 sync(&self.dir)?;
+                released.recyclable.extend(aside);
                 self.segments.pop_front();
                 continue;
             }
@@ -102,7 +116,7 @@ impl ReleaseJob {
                         storage.remove(&index).map_err(LogError::io("remove", &index))?;
                     }
                     if self.recycled + released.recyclable.len() < MAX_RECYCLED_SEGMENTS {
-                        let to = self.dir.join(format!("{number:016x}.old.tmp"));
+                        let to = self.dir.join(old_name(number));
                         storage.rename(&path, &to).map_err(LogError::io("set aside", &path))?;
                         hit(Failpoint::RecycleAside);
                         aside = Some(to);
@@ -121,6 +135,11 @@ impl ReleaseJob {
         }
         Ok(std::mem::take(released))
     }
+}
+
+/// Name of a released segment's file until its blocks are used again.
+fn old_name(number: u64) -> String {
+    format!("{number:016x}{OLD_SUFFIX}")
 }
 
 /// Notes in an archive that holds segments that those through `last` are not all there: what comes after them is a history of

@@ -431,3 +431,23 @@ fn a_history_begins_behind_what_was_let_go() {
     run(log.release_before(ends[12], Disposal::Archive(archive.clone())));
     assert_eq!(first_left(&disk).expect("the rest"), ends[9].0);
 }
+
+/// Where older segments lie in the archive, and more are let go without one while a run is read, that is no damage: the read
+/// begins behind them.
+#[test]
+fn a_gap_that_is_made_while_a_run_is_read_is_no_damage() {
+    for listings in 1..=4 {
+        let disk = SimDisk::new(1);
+        let mut log = filled(&disk, Mode::Buffered, 200);
+        let archive = PathBuf::from("/db/archive");
+        let ends: Vec<_> = log.sealed_segments().map(|segment| segment.last_lsn.next()).collect();
+        let job = log.release_before(ends[5], Disposal::Archive(archive.clone())).expect("some");
+        job.run().expect("released");
+        let job = log.release_before(ends[9], Disposal::Recycle(archive.clone())).expect("some");
+        let storage = Meanwhile::after(disk, listings, |_| drop(job.run().expect("released")));
+        let mut reader = HistoryReader::new(storage, vec![dir(), archive]);
+        let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(()));
+        let first = extent.map(|extent| extent.first_lsn);
+        assert!(matches!(first, Ok(first) if first == ends[9].0), "behind listing {listings}: {first:?}");
+    }
+}

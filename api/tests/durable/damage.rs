@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use in_mem::{Database, Error, OpenError, admin};
+use in_mem::{Database, Error, ForkOptions, OpenError, Point, RetentionPolicy, RunStatus, admin};
 
 use super::{all, fill, quiet};
 
@@ -133,11 +133,118 @@ fn what_a_damaged_checkpoint_held_is_saved_out_of_the_archive() {
     run.kv().put("behind", 1).expect("puts");
     db.close().expect("closes");
     flip(&with(&path, "ckpt")[0], 20);
-    let refused = Database::open(&path);
-    assert!(matches!(refused, Err(Error::Open(_))), "{refused:?}");
     let to = dir.path().join("to");
     let saved = admin::salvage(&path, &to).expect("saves");
     assert_eq!(saved.runs, 1);
     let db = Database::open(&to).expect("opens");
     assert_eq!(db.run(run.id()).expect("is there").kv().count("").expect("counts"), 401);
+}
+
+fn archive(path: &Path) -> Vec<PathBuf> {
+    with(path, "wal").into_iter().filter(|segment| segment.to_string_lossy().contains("archive")).collect()
+}
+
+/// One whose log lies in the archive, with the only checkpoint damaged: runs, forks, one that is gone, and a commit that begins in the
+/// archive and ends behind it.
+fn archived(path: &Path, keep_history: bool) -> Database {
+    let db = quiet(path).shards(1).keep_history(keep_history).open().expect("opens");
+    fill(&db, 40);
+    let run = db.begin_run("parent").expect("begins");
+    run.kv().put("k", 1).expect("puts");
+    let fork = db.fork(run.id(), Point::Now, ForkOptions::default()).expect("forks");
+    fork.kv().put("k", 2).expect("puts");
+    db.begin_run("gone").expect("begins").delete().expect("deletes");
+    run.kv().put("large", vec![7u8; 150_000]).expect("puts");
+    let ended = db.begin_run("ended").expect("begins");
+    ended.kv().put("k", 1).expect("puts");
+    ended.end(RunStatus::Completed).expect("ends");
+    db
+}
+
+/// Damages its only checkpoint; gives what it held, and the log behind it.
+fn damaged(path: &Path, db: Database) -> Vec<super::Told> {
+    fill(&db, 2);
+    let held = all(&db);
+    db.close().expect("closes");
+    let checkpoints = with(path, "ckpt");
+    assert_eq!(checkpoints.len(), 1);
+    flip(&checkpoints[0], 5_000);
+    held
+}
+
+#[test]
+fn a_damaged_checkpoint_is_made_up_for_by_the_archive() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path();
+    let db = archived(path, true);
+    db.checkpoint().expect("writes");
+    assert!(archive(path).len() > 2);
+    let run = db.begin_run("later").expect("begins");
+    run.kv().put("k", 3).expect("puts");
+    let before = damaged(path, db);
+    let open = || Database::open(path).expect("opens");
+    let first = open();
+    assert_eq!(all(&first), before);
+    let notes = first.stats().expect("stats").notes;
+    assert!(notes.iter().any(|note| note.contains("nothing is lost")), "{notes:?}");
+    for found in first.runs().list().expect("lists") {
+        assert!(first.run(found.id).expect("is there").verify().expect("verifies").is_same());
+    }
+    // As often as need be, until there is a checkpoint.
+    first.close().expect("closes");
+    let again = open();
+    assert_eq!(all(&again), before);
+    again.checkpoint().expect("writes");
+    again.close().expect("closes");
+    let mended = open();
+    assert_eq!(all(&mended), before);
+    assert_eq!(mended.stats().expect("stats").notes, Vec::<String>::new());
+    assert_eq!(mended.run(run.id()).expect("is there").kv().count("").expect("counts"), 1);
+}
+
+/// What is not the log from its beginning does not stand in: nothing erased comes back, and nothing is left out.
+#[test]
+fn an_archive_that_is_not_whole_makes_up_for_nothing() {
+    type Then = fn(&Path, &Database);
+    let cases: [(&str, Then); 4] = [
+        ("whole", |_, _| {}),
+        ("a run's past was erased", |_, db| {
+            let policy =
+                RetentionPolicy { keep_newest: Some(0), history_only: true, ..RetentionPolicy::default() };
+            assert!(db.prune(&policy, false).expect("prunes").log_bytes_erased > 0);
+        }),
+        ("a segment is missing", |path, _| fs::remove_file(&archive(path)[1]).expect("removes")),
+        ("a segment is damaged", |path, _| flip(&archive(path)[1], 5_000)),
+    ];
+    for (name, then) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = archived(dir.path(), true);
+        db.checkpoint().expect("writes");
+        then(dir.path(), &db);
+        damaged(dir.path(), db);
+        let before = files(dir.path());
+        match Database::open(dir.path()) {
+            Ok(_) => assert_eq!(name, "whole"),
+            Err(error) => {
+                assert!(matches!(error, Error::Open(OpenError::CheckpointLost { .. })), "{name}: {error}");
+                assert!(name != "whole", "{error}");
+                assert_eq!(
+                    name == "a run's past was erased",
+                    error.to_string().contains("erased"),
+                    "{name}: {error}"
+                );
+                assert_eq!(files(dir.path()), before, "{name}: is left alone");
+            }
+        }
+    }
+    // Let go of for a while.
+    let dir = tempfile::tempdir().expect("a directory");
+    for keep_history in [true, false, true] {
+        let db = archived(dir.path(), keep_history);
+        db.checkpoint().expect("writes");
+        db.close().expect("closes");
+    }
+    damaged(dir.path(), Database::open(dir.path()).expect("opens"));
+    let refused = Database::open(dir.path()).expect_err("is refused");
+    assert!(matches!(refused, Error::Open(OpenError::CheckpointLost { .. })), "{refused}");
 }

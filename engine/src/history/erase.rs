@@ -4,11 +4,11 @@
 //! What is to be erased is written down first, in [`ERASING`], and taken away last: an erase that is interrupted is finished by the
 //! next opening.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use in_mem_model::RunId;
+use in_mem_model::{RunId, Version};
 use in_mem_shard::core::command::{CommitRequest, Write};
 use in_mem_shard::core::effect::{Effect, EffectReader, EffectWriter};
 use in_mem_shard::core::lineage_id;
@@ -142,7 +142,11 @@ impl Engine {
         }
         // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
         self.sync()?;
-        write_intent(&*self.storage, path, runs, whole)?;
+        let mut noted = BTreeMap::new();
+        for run in runs {
+            noted.insert(*run, self.begun_at(*run)?);
+        }
+        write_intent(&*self.storage, path, &noted, whole)?;
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
             if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
@@ -165,6 +169,7 @@ impl Engine {
             }
         }
         let erased = self.erase_past(path, &gone)?;
+        self.remove_held(&gone)?;
         remove_intent(&*self.storage, path)?;
         Ok(erased)
     }
@@ -172,9 +177,26 @@ impl Engine {
     /// Finishes what an interrupted erase began.
     pub(crate) fn finish_erase(&self) -> Result<Option<usize>, Error> {
         let Some(path) = &self.path else { return Ok(None) };
-        let Some((runs, whole)) = read_intent(&*self.storage, path)? else { return Ok(None) };
+        let Some((noted, whole)) = read_intent(&*self.storage, path)? else { return Ok(None) };
+        let mut runs = BTreeSet::new();
+        for (run, begun) in noted {
+            let now = self.begun_at(run)?;
+            // Made anew under its id since: that is not what was to go.
+            let is_another = begun.is_some_and(|begun| now != Version(0) && now != begun);
+            if !is_another {
+                runs.insert(run);
+            }
+        }
+        if runs.is_empty() {
+            remove_intent(&*self.storage, path)?;
+        }
         self.erase_noted(&runs, whole, true)?;
         Ok(Some(runs.len()))
+    }
+
+    /// The version that a run was begun at; 0: it is not there.
+    fn begun_at(&self, run: RunId) -> Result<Version, Error> {
+        Ok(self.run_info(run)?.map_or(Version(0), |info| info.meta.first_version))
     }
 
     /// Deletes the runs; where one is refused, says how many were deleted before it.
@@ -226,13 +248,22 @@ impl Engine {
     }
 }
 
+/// Flags of the note: the runs are to go with their past; with each run stands the version it was begun at.
+const WHOLE: u8 = 1;
+const WITH_VERSIONS: u8 = 2;
+
 fn write_intent(
     storage: &dyn Storage,
     root: &Path,
-    runs: &BTreeSet<RunId>,
+    runs: &BTreeMap<RunId, Version>,
     whole: bool,
 ) -> Result<(), OpenError> {
-    write_ids(storage, root, ERASING, runs, whole).inspect_err(|_| {
+    let mut bytes = vec![if whole { WHOLE | WITH_VERSIONS } else { WITH_VERSIONS }];
+    for (run, begun) in runs {
+        bytes.extend_from_slice(run.as_bytes());
+        bytes.extend_from_slice(&begun.0.to_le_bytes());
+    }
+    write_note(storage, root, ERASING, &bytes).inspect_err(|_| {
         // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
         // directory failed.
         let _ = storage.remove(&root.join(ERASING)).and_then(|()| storage.sync_dir(root));
@@ -247,12 +278,16 @@ pub(super) fn write_ids(
     runs: &BTreeSet<RunId>,
     flag: bool,
 ) -> Result<(), OpenError> {
-    let (path, tmp) = (root.join(name), root.join(format!("{name}.tmp")));
     let mut bytes = vec![u8::from(flag)];
     runs.iter().for_each(|run| bytes.extend_from_slice(run.as_bytes()));
+    write_note(storage, root, name, &bytes)
+}
+
+fn write_note(storage: &dyn Storage, root: &Path, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
+    let (path, tmp) = (root.join(name), root.join(format!("{name}.tmp")));
     let write = || {
         let file = storage.open(&tmp, OpenMode::Truncate)?;
-        file.write_at(0, &bytes)?;
+        file.write_at(0, bytes)?;
         file.sync_data()?;
         storage.rename(&tmp, &path)?;
         storage.sync_dir(root)
@@ -260,8 +295,21 @@ pub(super) fn write_ids(
     write().map_err(|source| OpenError::io("write", &path, source))
 }
 
-fn read_intent(storage: &dyn Storage, root: &Path) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
-    read_ids(storage, root, ERASING)
+/// The runs, each with the version it was begun at where that was noted, and whether they are to go whole.
+#[allow(clippy::type_complexity, reason = "read in one place")]
+fn read_intent(
+    storage: &dyn Storage,
+    root: &Path,
+) -> Result<Option<(BTreeMap<RunId, Option<Version>>, bool)>, OpenError> {
+    let Some(bytes) = read_note(storage, root, ERASING)? else { return Ok(None) };
+    let (flags, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let each = if flags & WITH_VERSIONS == 0 { 16 } else { 24 };
+    let runs = rest.chunks_exact(each).filter_map(|noted| {
+        let (run, begun) = noted.split_at(16);
+        let begun = begun.try_into().ok().map(|begun| Version(u64::from_le_bytes(begun)));
+        Some((RunId::from_bytes(run.try_into().ok()?), begun))
+    });
+    Ok(Some((runs.collect(), flags & WHOLE != 0)))
 }
 
 /// Reads what [`write_ids`] wrote.
@@ -270,6 +318,14 @@ pub(super) fn read_ids(
     root: &Path,
     name: &str,
 ) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
+    Ok(read_note(storage, root, name)?.map(|bytes| {
+        let (head, runs) = bytes.split_first().unwrap_or((&0, &[]));
+        let runs = runs.chunks_exact(16).filter_map(|id| Some(RunId::from_bytes(id.try_into().ok()?)));
+        (runs.collect(), *head == 1)
+    }))
+}
+
+fn read_note(storage: &dyn Storage, root: &Path, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
     let path = root.join(name);
     let read = || {
         if !storage.exists(&path)? {
@@ -281,12 +337,7 @@ pub(super) fn read_ids(
         bytes.truncate(found);
         Ok(Some(bytes))
     };
-    let bytes = read().map_err(|source| OpenError::io("read", &path, source))?;
-    Ok(bytes.map(|bytes| {
-        let (head, runs) = bytes.split_first().unwrap_or((&0, &[]));
-        let runs = runs.chunks_exact(16).filter_map(|id| Some(RunId::from_bytes(id.try_into().ok()?)));
-        (runs.collect(), *head == 1)
-    }))
+    read().map_err(|source| OpenError::io("read", &path, source))
 }
 
 fn remove_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {

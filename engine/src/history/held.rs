@@ -44,9 +44,9 @@ impl Engine {
 
     /// These are erased: they are held no more.
     pub(super) fn remove_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
-        let mut held = self.held()?;
-        held.retain(|run| !runs.contains(run));
-        self.write_held(&held)
+        let held = self.held()?;
+        let left: BTreeSet<RunId> = held.difference(runs).copied().collect();
+        if left.len() == held.len() { Ok(()) } else { self.write_held(&left) }
     }
 
     fn held(&self) -> Result<BTreeSet<RunId>, Error> {

@@ -11,11 +11,13 @@ use in_mem_shard::core::{Log, ReplayError, ShardCore};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{
-    CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ReadLog, ShardLog, Storage,
+    CheckpointInfo, CheckpointReader, LogError, Lsn, Manifest, Mode, ReadLog, RecordView, ShardLog, Storage,
+    read_from_beginning,
 };
 
 use super::directory::{Directory, has_base_checkpoint};
 use super::index;
+use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::error::OpenError;
@@ -190,7 +192,7 @@ impl ShardPlace<'_> {
 
 fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     if place.create {
-        return with_log(place, ShardCore::new(index(place.config), Log::None), None, None);
+        return with_log(place, ShardCore::new(index(place.config), Log::None), None, None, None);
     }
     let storage = &**place.storage;
     let checkpoints = match list_checkpoints(storage, &place.dir) {
@@ -213,7 +215,7 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
             Some((newest, error)) => Some(stand_in(place, Some(info.covers), newest, error)?),
             None => None,
         };
-        return with_log(place, core, Some(info), note);
+        return with_log(place, core, Some(info), Some(info.covers), note);
     }
     if place.based && damage.is_none() {
         return Err(OpenError::CheckpointLost {
@@ -228,10 +230,67 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
                 instead: "the shard began with a checkpoint, and no other is sound".to_owned(),
             });
         }
-        Some((newest, error)) => Some(stand_in(place, None, newest, error)?),
+        Some((newest, error)) => match stand_in(place, None, newest, error) {
+            Err(OpenError::CheckpointLost { source, instead }) => {
+                return from_archive(place, newest, source, &instead);
+            }
+            note => Some(note?),
+        },
         None => None,
     };
-    with_log(place, ShardCore::new(index(place.config), Log::None), None, note)
+    with_log(place, ShardCore::new(index(place.config), Log::None), None, None, note)
+}
+
+/// The state that the only checkpoint held, which is damaged, out of the log from its first record on, as far as it was archived;
+/// then the log behind it as if it had been sound.
+fn from_archive(
+    place: &ShardPlace<'_>,
+    newest: Lsn,
+    damage: Arc<LogError>,
+    instead: &str,
+) -> Result<Read, OpenError> {
+    let mut core = ShardCore::new(index(place.config), Log::None);
+    core.begin_recovery();
+    let (archive, mut applied) = (place.dir.join(ARCHIVE), Applied::default());
+    let read =
+        read_from_beginning(&**place.storage, &place.dir, &archive, place.number()?, newest, &mut |record| {
+            Ok(replay(place, &mut core, &record, &mut applied)?)
+        });
+    if let Err(error) = read {
+        let instead = format!("{instead}; and the archive: {error}");
+        return Err(OpenError::CheckpointLost { source: damage, instead });
+    }
+    let note = format!(
+        "shard {}: {damage}; nothing is lost: opened from the log's beginning, out of its archive; write a new checkpoint",
+        place.shard
+    );
+    with_log(place, core, None, Some(newest), Some(note))
+}
+
+/// Transactions applied, and the bytes of their payloads.
+#[derive(Default)]
+struct Applied {
+    items: u64,
+    bytes: u64,
+}
+
+/// Applies one transaction of the log.
+fn replay(
+    place: &ShardPlace<'_>,
+    core: &mut ShardCore,
+    record: &RecordView<'_>,
+    applied: &mut Applied,
+) -> Result<(), ReplayError> {
+    applied.items += 1;
+    applied.bytes += record.payload.len() as u64;
+    if applied.items.is_multiple_of(PROGRESS_EVERY_ITEMS) {
+        place.tell(RecoveryPhase::Log, applied.items, applied.bytes, None);
+    }
+    let (run, at) = (RunId::from_bytes(record.run), Timestamp(record.timestamp));
+    if applied.items.is_multiple_of(PUBLISH_EVERY_ITEMS) {
+        core.publish(core.version());
+    }
+    core.replay_unpublished(run, Version(record.version), at, record.payload)
 }
 
 /// Whether an older checkpoint (or none) and the log lose nothing of what a damaged checkpoint held. Looked at before anything
@@ -295,11 +354,12 @@ fn load(place: &ShardPlace<'_>, path: &Path) -> Result<(ShardCore, CheckpointInf
     Ok((core, info))
 }
 
-/// Applies the log behind the checkpoint.
+/// Applies the log behind what the core holds: that of the checkpoint, or what was come by otherwise.
 fn with_log(
     place: &ShardPlace<'_>,
     mut core: ShardCore,
     checkpoint: Option<CheckpointInfo>,
+    from: Option<Lsn>,
     note: Option<String>,
 ) -> Result<Read, OpenError> {
     let config = place.config;
@@ -312,29 +372,14 @@ fn with_log(
     };
     core.begin_recovery();
     let mut refused: Option<ReplayError> = None;
-    let (mut items, mut bytes) = (0u64, 0u64);
-    let read = ShardLog::read(
-        place.storage.clone(),
-        &place.dir,
-        log_config,
-        place.seed,
-        checkpoint.map(|info| info.covers),
-        &mut |record| {
-            items += 1;
-            bytes += record.payload.len() as u64;
-            if items.is_multiple_of(PROGRESS_EVERY_ITEMS) {
-                place.tell(RecoveryPhase::Log, items, bytes, None);
-            }
-            let (run, at) = (RunId::from_bytes(record.run), Timestamp(record.timestamp));
-            if items.is_multiple_of(PUBLISH_EVERY_ITEMS) {
-                core.publish(core.version());
-            }
-            core.replay_unpublished(run, Version(record.version), at, record.payload).map_err(|error| {
+    let mut applied = Applied::default();
+    let read =
+        ShardLog::read(place.storage.clone(), &place.dir, log_config, place.seed, from, &mut |record| {
+            replay(place, &mut core, &record, &mut applied).map_err(|error| {
                 refused = Some(error.clone());
                 error.into()
             })
-        },
-    );
+        });
     let log = match (read, refused) {
         (_, Some(source)) => {
             return Err(OpenError::Replay { dir: place.dir.clone(), shard: place.shard, source });
@@ -343,6 +388,7 @@ fn with_log(
         (Ok(log), None) => log,
     };
     core.end_recovery();
+    let Applied { items, bytes } = applied;
     place.tell(RecoveryPhase::Done, items, bytes, Some(bytes));
     Ok(Read { core, log, checkpoint, note })
 }

@@ -2,21 +2,32 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
 type Then = Box<dyn FnOnce(&SimDisk) + Send>;
 
-/// A disk on which something happens once, after a directory was listed for the first time.
+/// A disk on which something happens once, after directories were listed so many times.
 pub(crate) struct Meanwhile {
     disk: SimDisk,
+    /// Listings that are left until then.
+    left: AtomicUsize,
     then: Mutex<Option<Then>>,
 }
 
 impl Meanwhile {
     pub(crate) fn new(disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { disk, then: Mutex::new(Some(Box::new(then))) })
+        Self::after(disk, 1, then)
+    }
+
+    pub(crate) fn after(
+        disk: SimDisk,
+        listings: usize,
+        then: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { disk, left: AtomicUsize::new(listings), then: Mutex::new(Some(Box::new(then))) })
     }
 }
 
@@ -32,8 +43,9 @@ impl Storage for Meanwhile {
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
         let names = self.disk.read_dir(path);
-        let then = self.then.lock().expect("no panic").take();
-        if let Some(then) = then {
+        // Relaxed: tests list from one thread.
+        let is_due = self.left.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_due && let Some(then) = self.then.lock().expect("no panic").take() {
             then(&self.disk);
         }
         names
