@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use in_mem_engine::command::StreamRequest;
 use in_mem_engine::watch::{WatchEnd, WatchReceiver, WatchRequest, doorbell_channel};
@@ -142,13 +142,14 @@ impl Subscription {
     /// # Errors
     /// As [`Subscription::try_next`].
     pub fn next_within(&mut self, limit: Duration) -> Result<Option<Event>> {
-        let until = std::time::Instant::now() + limit;
+        // A limit that reaches beyond what the clock can show is none.
+        let until = Instant::now().checked_add(limit);
         loop {
             if let Some(event) = self.try_next()? {
                 return Ok(Some(event));
             }
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            if self.bell.recv(Some(left)).is_err() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if self.bell.recv(left).is_err() {
                 // The time is over or the run is gone: what came between is told all the same.
                 return self.try_next();
             }

@@ -11,4 +11,5 @@ mod spans_are_found;
 mod spans_make_a_tree;
 mod the_chain_shows_what_was_changed;
 mod transactions_are_all_or_nothing;
+mod waits_without_end;
 mod watches_tell_of_changes;

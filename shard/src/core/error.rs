@@ -26,7 +26,7 @@ pub enum WriteError {
         status: RunStatus,
     },
     /// A run with this id is there already.
-    #[error("run {run} is there already; open it with `db.run(id)`, or begin one with another id")]
+    #[error("run {run} is there already; open it with `db.run(id)`, or begin or import it under another id")]
     RunExists {
         /// The run.
         run: RunId,
