@@ -176,3 +176,27 @@ fn what_is_asked_wrongly_is_exit_code_two_and_says_what_can_be_asked() {
     fails(dir.path(), 2, &["show"]);
     fails(dir.path(), 2, &["runs", "--durability", "none"]);
 }
+
+#[test]
+fn a_salvage_that_is_refused_makes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let damaged = dir.path().join("damaged");
+    database(&damaged);
+    let to = dir.path().join("to");
+    let name = |path: &Path| path.to_str().expect("a name").to_owned();
+    let said = fails(&damaged, 1, &["salvage", &name(&dir.path().join("missing")), &name(&to)]);
+    assert!(said.contains("there is no database at") && said.contains("missing"), "{said}");
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).expect("makes");
+    let said = fails(&damaged, 1, &["salvage", &name(&empty), &name(&to)]);
+    assert!(said.contains("no database"), "{said}");
+    assert!(!to.exists(), "nothing was made");
+    // What is damaged stays as it is: nothing is written into it, by whatever name.
+    let before = fs::read_dir(&damaged).expect("reads").count();
+    for inside in [damaged.join("saved"), damaged.join("a/b"), empty.join("../damaged/saved")] {
+        let said = fails(&damaged, 1, &["salvage", &name(&damaged), &name(&inside)]);
+        assert!(said.contains("name a directory outside of it"), "{said}");
+    }
+    assert_eq!(fs::read_dir(&damaged).expect("reads").count(), before, "nothing was added");
+    ok(&damaged, &["salvage", &name(&damaged), &name(&to)]);
+}

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use in_mem_model::{KeyError, RunId, SerdeError, ValueError};
+use in_mem_model::{
+    KeyError, NamespaceError, ParseRunIdError, ParseTimestampError, RunId, SerdeError, ValueError,
+};
 use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::{LogError, salvage_command};
@@ -40,6 +42,14 @@ pub enum OpenError {
         path: PathBuf,
         /// One of the files in it.
         example: String,
+    },
+    /// What is to be written lies in what it is made from, which is to stay as it is.
+    #[error("{} lies in {}, which stays as it is; name a directory outside of it", path.display(), of.display())]
+    Inside {
+        /// The directory that was to be written.
+        path: PathBuf,
+        /// The database's directory.
+        of: PathBuf,
     },
     /// Another process has it open.
     #[error(
@@ -210,6 +220,15 @@ pub enum Error {
     /// The value cannot be stored.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// The namespace cannot be.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The text is not a run's id.
+    #[error(transparent)]
+    RunId(#[from] ParseRunIdError),
+    /// The text is not a time.
+    #[error(transparent)]
+    Timestamp(#[from] ParseTimestampError),
     /// The shard's inbox is full.
     #[error("the shard's inbox is full; wait for some of what was sent, or send less at once")]
     Busy,

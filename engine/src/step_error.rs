@@ -45,7 +45,10 @@ pub enum StepError {
         recorded_input: Box<Value>,
     },
     /// The effect failed as often as it may.
-    #[error("step {path} ({name}) of run {run} failed after {attempts} attempts: {reason}")]
+    #[error(
+        "step {path} ({name}) of run {run} failed after {attempts} {}: {reason}",
+        if *attempts == 1 { "attempt" } else { "attempts" }
+    )]
     Failed {
         /// The run.
         run: RunId,

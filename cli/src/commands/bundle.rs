@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, process::ExitCode};
 
-use in_mem::Bundle;
+use in_mem::{Bundle, Error, WriteError};
 use serde_json::json;
 
 use super::{Failure, find, history::hex, open, print};
@@ -63,7 +63,12 @@ pub(super) fn import(args: &ImportArgs, common: &Common) -> Result<ExitCode, Fai
             Some(db) => db
                 .import(&bytes, args.new_ids)
                 .map(|report| (report.runs, report.commits))
-                .map_err(|error| error.to_string()),
+                .map_err(|error| match error {
+                    Error::Write(WriteError::RunExists { run }) => format!(
+                        "run {run} is there already, so nothing was taken in; --new-ids brings the bundle's runs in beside what is there"
+                    ),
+                    error => error.to_string(),
+                }),
         });
         let (runs, commits): (Vec<(in_mem::RunId, in_mem::RunId)>, u64) = match taken {
             Ok(taken) => taken,
