@@ -254,6 +254,7 @@ impl Kv<'_> {
     ///
     /// # Errors
     /// As [`Kv::watch`]; [`crate::WriteError::Lagged`], naming the oldest version to watch from, where neither reaches back;
+    /// [`crate::WriteError::WatchFromFuture`] where the version is yet to come (it was read elsewhere, or a power cut took it);
     /// [`Error::History`] where the log cannot be read.
     pub fn watch_from(&self, prefix: impl AsRef<[u8]>, version: Version, capacity: usize) -> Result<Watch> {
         Watch::begin(self.run, prefix.as_ref(), Some(version), capacity)

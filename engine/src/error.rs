@@ -53,9 +53,14 @@ pub enum OpenError {
     },
     /// Another process has it open.
     #[error(
-        "{} is in use by process {}; close it there, or open another directory",
+        "{} is in use by process {}{}, or open another directory",
         path.display(),
-        pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string())
+        pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()),
+        if *pid == Some(std::process::id()) {
+            ", which is this one; use the handle that has it open, or drop all that hold it (runs, watches and subscriptions, too)"
+        } else {
+            "; close it there"
+        }
     )]
     Locked {
         /// The directory.

@@ -1,6 +1,6 @@
 //! Why a durable step could not be taken.
 
-use in_mem_model::{RunId, Value};
+use in_mem_model::{RunId, SerdeError, Value};
 
 /// Why a durable step could not be taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +27,21 @@ pub enum StepError {
         recorded_input: Box<Value>,
         /// The input now.
         called_input: Box<Value>,
+    },
+    /// What was recorded of the step cannot be read as the type that is asked for now.
+    #[error(
+        "step {path} ({name}) of run {run}: its recorded result is not of the type that is asked for ({source}); ask for the type \
+         that it was recorded as, or fork the run before it"
+    )]
+    OtherType {
+        /// The run.
+        run: RunId,
+        /// The place.
+        path: String,
+        /// The name.
+        name: String,
+        /// What does not fit.
+        source: SerdeError,
     },
     /// A recorded step was not called.
     #[error(

@@ -1,6 +1,7 @@
 //! The primitives, one behaviour a file, in every mode where the mode must not matter.
 
 mod a_first_user;
+mod a_memory_does_not_end;
 mod cells_change_by_their_version;
 mod events_keep_their_order;
 mod modes;
