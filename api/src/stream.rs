@@ -106,7 +106,8 @@ pub(crate) fn ends(range: &impl RangeBounds<u64>) -> (u64, u64) {
 
 /// A run's events from a number on: those that are there, then those that are appended, each once and in order. It reads
 /// the log itself, so it never misses one, however late it comes. As an iterator it waits for the next event; it ends when
-/// the run is deleted or the database closed.
+/// the run is deleted or the database closed. It is a handle of the database, which is not closed by dropping the others while
+/// this one waits: [`crate::Database::close`] ends it.
 #[derive(Debug)]
 pub struct Subscription {
     run: Run,

@@ -14,3 +14,4 @@ mod the_chain_shows_what_was_changed;
 mod transactions_are_all_or_nothing;
 mod waits_without_end;
 mod watches_tell_of_changes;
+mod what_a_transaction_looks_up;
