@@ -36,7 +36,7 @@ pub(super) fn export(args: &ExportArgs, common: &Common) -> Result<ExitCode, Fai
         || {
             let of = |run: &in_mem::BundledRun| json!({"run": run.id, "events": run.head.len, "head": hex(&run.head.hash), "content": hex(&run.content)});
             let all: Vec<_> = bundle.runs.iter().map(of).collect();
-            json!({"run": run.id(), "file": args.file, "bytes": bytes.len(), "runs": all, "commits": commits})
+            json!({"run": run.id(), "file": args.file.display().to_string(), "bytes": bytes.len(), "runs": all, "commits": commits})
         },
         |screen| {
             format!(
@@ -83,7 +83,7 @@ pub(super) fn import(args: &ImportArgs, common: &Common) -> Result<ExitCode, Fai
             || {
                 let runs: Vec<_> =
                     runs.iter().map(|(there, here)| json!({"there": there, "here": here})).collect();
-                json!({"type": "bundle", "file": file, "runs": runs, "commits": commits, "dry_run": args.dry_run})
+                json!({"type": "bundle", "file": file.display().to_string(), "runs": runs, "commits": commits, "dry_run": args.dry_run})
             },
             |screen| {
                 let mut table =

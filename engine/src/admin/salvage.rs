@@ -26,6 +26,7 @@ use crate::routing::ROUTING_NAME;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalvageReport {
     /// The new database.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub path: PathBuf,
     /// Runs saved.
     pub runs: u64,
