@@ -78,7 +78,19 @@ impl Database {
         Ok(run)
     }
 
-    /// What a namespace remembers beyond any run: the same primitives, under an id that the namespace gives.
+    /// What a namespace remembers beyond any run: the same primitives, under an id that the namespace gives. It does not end, is
+    /// no run that [`Database::runs`] lists unless asked to ([`Runs::with_memories`]), and no retention takes it.
+    ///
+    /// ```
+    /// # fn main() -> in_mem::Result<()> {
+    /// use in_mem::{Database, Namespace};
+    ///
+    /// let db = Database::in_memory()?;
+    /// let memory = db.memory(&Namespace::new("acme", "support", "scout")?)?;
+    /// memory.kv().put("user/42/language", "nb")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`crate::Error`] where it could not be made.

@@ -226,10 +226,11 @@ impl Kv<'_> {
     }
 
     /// Tells of every change of the keys that start with `prefix`, from now on. At most `capacity` changes wait to be read;
-    /// a reader that falls behind further gets [`crate::WriteError::Lagged`].
+    /// a reader that falls behind further gets [`crate::WriteError::Lagged`]. A capacity of 0 is taken for 1.
     ///
     /// # Errors
-    /// [`Error::UnknownRun`], [`crate::WriteError::TooManyWatchers`], [`Error::Closed`].
+    /// [`Error::UnknownRun`], [`crate::WriteError::TooManyWatchers`], [`Error::Closed`]; [`Error::TooLong`] where the capacity is
+    /// more than [`crate::limits::MAX_WATCH_CAPACITY`].
     pub fn watch(&self, prefix: impl AsRef<[u8]>, capacity: usize) -> Result<Watch> {
         Watch::begin(self.run, prefix.as_ref(), None, capacity)
     }
@@ -253,6 +254,7 @@ impl Kv<'_> {
     ///
     /// # Errors
     /// As [`Kv::watch`]; [`crate::WriteError::Lagged`], naming the oldest version to watch from, where neither reaches back;
+    /// [`crate::WriteError::WatchFromFuture`] where the version is yet to come (it was read elsewhere, or a power cut took it);
     /// [`Error::History`] where the log cannot be read.
     pub fn watch_from(&self, prefix: impl AsRef<[u8]>, version: Version, capacity: usize) -> Result<Watch> {
         Watch::begin(self.run, prefix.as_ref(), Some(version), capacity)
@@ -277,11 +279,16 @@ impl Kv<'_> {
     }
 
     /// A page of at most `limit` pairs whose key starts with `prefix`, behind the key `after`. Each page is as of its own
-    /// moment; what is put or deleted between two pages shows in the second or not at all, and shifts nothing.
+    /// moment; what is put or deleted between two pages shows in the second or not at all, and shifts nothing. A limit of 0
+    /// gives an empty page and none behind it.
     ///
     /// # Errors
     /// As [`Kv::list`].
     pub fn page(&self, prefix: impl AsRef<[u8]>, after: Option<&KeyBytes>, limit: usize) -> Result<Page> {
+        if limit == 0 {
+            // A scan looks at one entry at least, so that it comes on.
+            return Ok(Page::default());
+        }
         let (mut lower, upper) = prefix_bounds(prefix.as_ref());
         if let Some(after) = after {
             lower = Bound::Excluded(after.clone());

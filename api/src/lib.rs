@@ -57,6 +57,7 @@ pub use chain::{ChainCheck, ChainFault};
 pub use database::{BackupReport, CheckpointStats, Database, ShardStats, Stats};
 pub use events::{EventDraft, EventIter, Events};
 pub use fork::ForkOptions;
+pub use in_mem_engine::Condition;
 /// What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
 pub use in_mem_engine::admin;
 pub use in_mem_engine::{
@@ -69,8 +70,8 @@ pub use in_mem_engine::{
     event::ChainHead,
 };
 pub use in_mem_model::{
-    Key, KeyBytes, Kind, Namespace, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits,
-    value,
+    Key, KeyBytes, KeyError, Kind, Namespace, NamespaceError, Object, ParseRunIdError, ParseTimestampError,
+    RunId, SerdeError, Tag, Timestamp, Value, ValueError, Version, VersionedValue, limits, value,
 };
 pub use kv::{Kv, Page};
 pub use otel::{GENAI_ATTRIBUTES, GENAI_CONVENTIONS_VERSION, GenAiField, otel_attributes};

@@ -53,7 +53,8 @@ impl Run {
         Traces { run: self }
     }
 
-    /// What is known of it as a whole, and what it holds.
+    /// What is known of it as a whole, and what it holds. Of a fork: what was written to it itself, without what it shares with the
+    /// run it goes on from.
     ///
     /// # Errors
     /// [`Error::UnknownRun`] where it was deleted since.
@@ -82,7 +83,8 @@ impl Run {
     /// Ends the run, or moves it on in its life.
     ///
     /// # Errors
-    /// [`crate::WriteError::InvalidStatus`] where it cannot become that; nothing was changed.
+    /// [`crate::WriteError::InvalidStatus`] where it cannot become that; [`crate::WriteError::EndlessMemory`] where it is a
+    /// namespace's memory ([`crate::Database::memory`]), which does not end; nothing was changed.
     pub fn end(&self, status: RunStatus) -> Result<()> {
         if status == RunStatus::Completed && self.cursor.is_used() {
             self.finish_steps()?;

@@ -9,7 +9,8 @@ use crate::{Error, Result, Run, WriteError};
 const TRANSITION_ATTEMPTS: usize = 1_000;
 
 /// The state cells of a run. A cell's version only grows, also when it is deleted and made anew, so that a writer can
-/// tell whether it changed (a value alone could have changed and changed back).
+/// tell whether it changed (a value alone could have changed and changed back). A name is at most
+/// [`crate::limits::MAX_KEY_BYTES`] long.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'r> {
     pub(crate) run: &'r Run,

@@ -267,7 +267,10 @@ impl Run {
         }
         let Entered { place, level, may_be_recorded, ended } = self.enter_step()?;
         if may_be_recorded && let Some(recorded) = self.recorded_step(&place)? {
-            return self.same_step(&place, recorded, name, input)?.deserialize().map_err(Error::from);
+            return self.same_step(&place, recorded, name, input)?.deserialize().map_err(|source| {
+                let (run, path, name) = (self.id, place.to_string(), name.to_owned());
+                StepError::OtherType { run, path, name, source }.into()
+            });
         }
         if let Some(status) = ended {
             return Err(WriteError::RunEnded { run: self.id, status }.into());
@@ -331,17 +334,24 @@ impl Run {
     /// # Errors
     /// [`StepError::Missing`].
     pub fn finish_steps(&self) -> Result<()> {
+        self.begin_steps(&mut self.cursor.places())?;
         self.no_step_left(0)
     }
 
-    /// Takes the next place, and opens the level below it.
-    fn enter_step(&self) -> Result<Entered<'_>> {
-        let mut places = self.cursor.places();
+    /// Looks once where the run stands and which steps it has.
+    fn begin_steps(&self, places: &mut Places) -> Result<()> {
         if places.next.is_empty() {
             places.ended = Some(self.status()?).filter(|status| status.is_ended());
             places.last = Some(self.last_step()?);
             places.next.push(0);
         }
+        Ok(())
+    }
+
+    /// Takes the next place, and opens the level below it.
+    fn enter_step(&self) -> Result<Entered<'_>> {
+        let mut places = self.cursor.places();
+        self.begin_steps(&mut places)?;
         let inside = places.next.len() > 1;
         let me = this_thread();
         if inside && places.owner != Some(me) {

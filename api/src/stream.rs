@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use in_mem_engine::command::StreamRequest;
 use in_mem_engine::watch::{WatchEnd, WatchReceiver, WatchRequest, doorbell_channel};
@@ -106,7 +106,8 @@ pub(crate) fn ends(range: &impl RangeBounds<u64>) -> (u64, u64) {
 
 /// A run's events from a number on: those that are there, then those that are appended, each once and in order. It reads
 /// the log itself, so it never misses one, however late it comes. As an iterator it waits for the next event; it ends when
-/// the run is deleted or the database closed.
+/// the run is deleted or the database closed. It is a handle of the database, which is not closed by dropping the others while
+/// this one waits: [`crate::Database::close`] ends it.
 #[derive(Debug)]
 pub struct Subscription {
     run: Run,
@@ -142,13 +143,14 @@ impl Subscription {
     /// # Errors
     /// As [`Subscription::try_next`].
     pub fn next_within(&mut self, limit: Duration) -> Result<Option<Event>> {
-        let until = std::time::Instant::now() + limit;
+        // A limit that reaches beyond what the clock can show is none.
+        let until = Instant::now().checked_add(limit);
         loop {
             if let Some(event) = self.try_next()? {
                 return Ok(Some(event));
             }
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            if self.bell.recv(Some(left)).is_err() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if self.bell.recv(left).is_err() {
                 // The time is over or the run is gone: what came between is told all the same.
                 return self.try_next();
             }

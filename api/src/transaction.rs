@@ -1,5 +1,6 @@
 //! Transactions over a run and its children.
 
+mod lookups;
 mod state;
 
 use std::ops::{Bound, RangeBounds};

@@ -9,7 +9,8 @@ use in_mem_model::{KeyBytes, Tag, Version};
 use crate::{Result, Run, WriteError};
 
 /// The committed changes of some keys, each in the order of its commit, none left out. As an iterator it waits for the next
-/// change; it ends when the run is deleted or the database closed.
+/// change; it ends when the run is deleted or the database closed. It is a handle of the database, which is not closed by dropping the
+/// others while this one waits: [`crate::Database::close`] ends it.
 #[derive(Debug)]
 pub struct Watch {
     run: Run,

@@ -52,6 +52,36 @@ fn a_lost_step_is_found_at_the_end() {
 }
 
 #[test]
+fn an_agent_that_takes_no_step_any_more_has_lost_them_all() {
+    let db = Database::in_memory().expect("opens");
+    let run = db.begin_run("lost").expect("begins");
+    run.step("only", 1, || Ok::<_, String>(1)).expect("works");
+    let again = db.resume(run.id()).expect("there");
+    let refused = again.finish_steps().expect_err("a step was recorded");
+    assert!(
+        matches!(&refused, Error::Step(error) if matches!(&**error, StepError::Missing { .. })),
+        "{refused}"
+    );
+    // It can go on: the step is still what comes first.
+    assert_eq!(again.step("only", 1, || Err::<i64, _>("recorded")).expect("recorded"), 1);
+    again.finish_steps().expect("all were called");
+}
+
+#[test]
+fn a_result_of_another_type_names_the_step() {
+    let db = Database::in_memory().expect("opens");
+    let run = db.begin_run("typed").expect("begins");
+    run.step("count", 1, || Ok::<_, String>(1)).expect("works");
+    let again = db.resume(run.id()).expect("there");
+    let refused = again.step("count", 1, || Ok::<_, String>("one".to_owned())).expect_err("it is a number");
+    assert!(
+        matches!(&refused, Error::Step(error) if matches!(&**error, StepError::OtherType { name, .. } if name == "count")),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("step 0 (count) of run"), "{refused}");
+}
+
+#[test]
 fn a_failing_effect_is_tried_as_often_as_it_may() {
     let db = Database::in_memory().expect("opens");
     let run = db.begin_run("retries").expect("begins");

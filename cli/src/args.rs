@@ -80,7 +80,8 @@ pub enum Command {
     ///
     /// Each run in the files becomes a run here: its messages and tool calls as events, its calls as a trace, its end as
     /// status, tags and state. Times are kept. A run that is there already is passed over, so importing twice does no harm;
-    /// a broken file is named with the place of the fault, and the others go in.
+    /// a broken file is named with the place of the fault, and the others go in. A bundle comes in whole or not at all: where
+    /// one of its runs is there already it is refused, unless --new-ids is given.
     #[command(after_help = formats_and_examples())]
     Import(ImportArgs),
     /// Watch an agent work, be killed half-way, and go on from what was recorded.

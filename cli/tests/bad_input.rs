@@ -176,3 +176,86 @@ fn what_is_asked_wrongly_is_exit_code_two_and_says_what_can_be_asked() {
     fails(dir.path(), 2, &["show"]);
     fails(dir.path(), 2, &["runs", "--durability", "none"]);
 }
+
+#[test]
+fn a_salvage_that_is_refused_makes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let damaged = dir.path().join("damaged");
+    database(&damaged);
+    let to = dir.path().join("to");
+    let name = |path: &Path| path.to_str().expect("a name").to_owned();
+    let said = fails(&damaged, 1, &["salvage", &name(&dir.path().join("missing")), &name(&to)]);
+    assert!(said.contains("there is no database at") && said.contains("missing"), "{said}");
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).expect("makes");
+    let said = fails(&damaged, 1, &["salvage", &name(&empty), &name(&to)]);
+    assert!(said.contains("no database"), "{said}");
+    assert!(!to.exists(), "nothing was made");
+    // What is damaged stays as it is: nothing is written into it, by whatever name.
+    let before = fs::read_dir(&damaged).expect("reads").count();
+    for inside in [damaged.join("saved"), damaged.join("a/b"), empty.join("../damaged/saved")] {
+        let said = fails(&damaged, 1, &["salvage", &name(&damaged), &name(&inside)]);
+        assert!(said.contains("name a directory outside of it"), "{said}");
+    }
+    assert_eq!(fs::read_dir(&damaged).expect("reads").count(), before, "nothing was added");
+    ok(&damaged, &["salvage", &name(&damaged), &name(&to)]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_text_is_written_as_json_all_the_same() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let name = |last: &[u8]| dir.path().join(OsStr::from_bytes(last));
+    let (db, copy, saved, bundle) = (name(b"d\xffb"), name(b"c\xff"), name(b"s\xff"), name(b"b\xff"));
+    let (_, ended) = database(&db);
+    let words =
+        |args: &[&OsStr]| -> Vec<std::ffi::OsString> { args.iter().map(|a| (*a).to_owned()).collect() };
+    let (json, new_ids) = (OsStr::new("--json"), OsStr::new("--new-ids"));
+    for args in [
+        words(&["stats".as_ref(), json]),
+        words(&["check".as_ref(), json]),
+        words(&["backup".as_ref(), copy.as_ref(), json]),
+        words(&["salvage".as_ref(), db.as_ref(), saved.as_ref(), json]),
+        words(&["export".as_ref(), ended.as_ref(), bundle.as_ref(), json]),
+        words(&["import".as_ref(), "bundle".as_ref(), bundle.as_ref(), new_ids, json]),
+    ] {
+        let out = in_mem().args(&args).arg("--db").arg(&db).output().expect("runs");
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {}", text(&out.stderr));
+        assert_eq!(json_lines(&text(&out.stdout)).len(), 1, "{args:?}");
+    }
+    let trace = name(b"t\xff");
+    fs::write(&trace, r#"{"trace":{"id":"t"},"observations":[]}"#).expect("writes");
+    let out = in_mem()
+        .args(["import", "langfuse", "--json"])
+        .arg(&trace)
+        .arg("--db")
+        .arg(&db)
+        .output()
+        .expect("runs");
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(json_lines(&text(&out.stdout)).iter().any(|line| line["type"] == "run"));
+    // A file that cannot be read is named in the JSON, too.
+    let out = in_mem()
+        .args(["import", "langfuse", "--json"])
+        .arg(&bundle)
+        .arg("--db")
+        .arg(&db)
+        .output()
+        .expect("runs");
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    assert!(!json_lines(&text(&out.stdout)).is_empty());
+}
+
+#[test]
+fn without_a_command_it_shows_what_there_is_wherever_the_database_is() {
+    for db in [None, Some("somewhere")] {
+        let mut command = in_mem();
+        command.envs(db.map(|db| ("IN_MEM_DB", db)));
+        let out = command.output().expect("runs");
+        assert_eq!(out.status.code(), Some(2));
+        let said = text(&out.stderr);
+        assert!(said.contains("First steps:") && !said.contains("demo-agent"), "{said}");
+    }
+}

@@ -129,7 +129,8 @@ fn a_bundle_goes_out_and_comes_in_elsewhere() {
     assert_eq!(json_lines(&ok(&other, &["log", &run, "--json"])).len(), 8);
     let content = |db| json_lines(&ok(db, &["verify", &run, "--json"])).remove(0)["live"]["content"].clone();
     assert_eq!(content(&db), content(&other));
-    fails(&other, 1, &["import", "bundle", file]);
+    let said = fails(&other, 1, &["import", "bundle", file]);
+    assert!(said.contains("is there already") && said.contains("--new-ids"), "it says what to do: {said}");
     let again = json_lines(&ok(&other, &["import", "bundle", file, "--new-ids", "--json"])).remove(0);
     assert_ne!(again["runs"][0]["here"], json!(run));
     let mut bytes = std::fs::read(file).expect("reads");

@@ -28,6 +28,7 @@ pub fn salvage_command(path: &Path) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The file.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub file: PathBuf,
     /// Where it begins, in bytes.
     pub offset: u64,
@@ -68,6 +69,7 @@ pub struct ShardCheck {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// The database.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub path: PathBuf,
     /// Which generation of shards counts.
     pub generation: u64,

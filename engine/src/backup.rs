@@ -20,6 +20,7 @@ use crate::routing::ROUTING_NAME;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {
     /// Where it is.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub path: PathBuf,
     /// The version of each shard that it holds.
     pub versions: Vec<Version>,

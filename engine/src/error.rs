@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use in_mem_model::{KeyError, RunId, SerdeError, ValueError};
+use in_mem_model::{
+    KeyError, NamespaceError, ParseRunIdError, ParseTimestampError, RunId, SerdeError, ValueError,
+};
 use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::{LoadError, ReplayError};
 use in_mem_wal::{LogError, salvage_command};
@@ -41,11 +43,24 @@ pub enum OpenError {
         /// One of the files in it.
         example: String,
     },
+    /// What is to be written lies in what it is made from, which is to stay as it is.
+    #[error("{} lies in {}, which stays as it is; name a directory outside of it", path.display(), of.display())]
+    Inside {
+        /// The directory that was to be written.
+        path: PathBuf,
+        /// The database's directory.
+        of: PathBuf,
+    },
     /// Another process has it open.
     #[error(
-        "{} is in use by process {}; close it there, or open another directory",
+        "{} is in use by process {}{}, or open another directory",
         path.display(),
-        pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string())
+        pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()),
+        if *pid == Some(std::process::id()) {
+            ", which is this one; use the handle that has it open, or drop all that hold it (runs, watches and subscriptions, too)"
+        } else {
+            "; close it there"
+        }
     )]
     Locked {
         /// The directory.
@@ -210,6 +225,15 @@ pub enum Error {
     /// The value cannot be stored.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// The namespace cannot be.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The text is not a run's id.
+    #[error(transparent)]
+    RunId(#[from] ParseRunIdError),
+    /// The text is not a time.
+    #[error(transparent)]
+    Timestamp(#[from] ParseTimestampError),
     /// The shard's inbox is full.
     #[error("the shard's inbox is full; wait for some of what was sent, or send less at once")]
     Busy,

@@ -15,6 +15,7 @@ mod error;
 pub mod history;
 mod image;
 mod open;
+mod path_text;
 mod pending;
 mod pinning;
 mod progress;

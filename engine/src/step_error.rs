@@ -1,6 +1,6 @@
 //! Why a durable step could not be taken.
 
-use in_mem_model::{RunId, Value};
+use in_mem_model::{RunId, SerdeError, Value};
 
 /// Why a durable step could not be taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +28,21 @@ pub enum StepError {
         /// The input now.
         called_input: Box<Value>,
     },
+    /// What was recorded of the step cannot be read as the type that is asked for now.
+    #[error(
+        "step {path} ({name}) of run {run}: its recorded result is not of the type that is asked for ({source}); ask for the type \
+         that it was recorded as, or fork the run before it"
+    )]
+    OtherType {
+        /// The run.
+        run: RunId,
+        /// The place.
+        path: String,
+        /// The name.
+        name: String,
+        /// What does not fit.
+        source: SerdeError,
+    },
     /// A recorded step was not called.
     #[error(
         "step {path} of run {run} was recorded ({recorded} with input {}) and is not called any more: the agent's code has \
@@ -45,7 +60,10 @@ pub enum StepError {
         recorded_input: Box<Value>,
     },
     /// The effect failed as often as it may.
-    #[error("step {path} ({name}) of run {run} failed after {attempts} attempts: {reason}")]
+    #[error(
+        "step {path} ({name}) of run {run} failed after {attempts} {}: {reason}",
+        if *attempts == 1 { "attempt" } else { "attempts" }
+    )]
     Failed {
         /// The run.
         run: RunId,

@@ -23,17 +23,11 @@ pub const MAX_RUN_NAME_BYTES: usize = 256;
 /// Most labels (key and value pairs a run can be found by) on one run.
 pub const MAX_LABELS_PER_RUN: usize = 64;
 
-/// Longest key of a run's label, in bytes.
-pub const MAX_LABEL_KEY_BYTES: usize = 128;
-
 /// Longest value of a run's label, in bytes.
 pub const MAX_LABEL_VALUE_BYTES: usize = 1024;
 
 /// Longest kind of an event, in bytes.
 pub const MAX_EVENT_KIND_BYTES: usize = 128;
-
-/// Longest name of a state cell, in bytes.
-pub const MAX_CELL_NAME_BYTES: usize = 256;
 
 /// Longest name of a span, in bytes.
 pub const MAX_SPAN_NAME_BYTES: usize = 256;
@@ -44,8 +38,8 @@ pub const MAX_TRANSACTION_OPS: usize = 65_536;
 /// Largest write set of one transaction, in encoded bytes of keys and values (64 MiB).
 pub const MAX_TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
 
-/// Most entries that one page of a list or range returns.
-pub const MAX_PAGE_ENTRIES: usize = 10_000;
-
 // One value under the longest key must fit a transaction, or the largest value could never be written.
 const _: () = assert!(MAX_KEY_BYTES + MAX_VALUE_BYTES < MAX_TRANSACTION_BYTES);
+
+/// Most changes that a watch may hold back for its reader. Room for all of them is taken when the watch begins.
+pub const MAX_WATCH_CAPACITY: usize = 1 << 20;

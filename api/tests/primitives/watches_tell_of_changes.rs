@@ -331,3 +331,22 @@ fn a_watch_is_not_told_of_what_was_there_when_it_began() {
     run.kv().put("k", 2).expect("puts");
     assert_eq!(next(&mut second), change("k", 2));
 }
+
+#[test]
+fn a_watch_from_a_version_that_is_yet_to_come_is_refused() {
+    // Of another database, or lost in a power cut: to wait for it would pass over all that is committed on the way.
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("watched").expect("begins");
+        let read = run.kv().put("k", 1).expect("puts");
+        for from in [read.0 + 1, u64::MAX] {
+            let refused = run.kv().watch_from("", Version(from), 8);
+            assert!(
+                matches!(refused, Err(Error::Write(WriteError::WatchFromFuture { last, .. })) if last == read),
+                "{refused:?}"
+            );
+        }
+        let mut watch = run.kv().watch_from("", read, 8).expect("watches");
+        run.kv().put("k", 2).expect("puts");
+        assert!(watch.try_next().expect("reads").is_some());
+    });
+}

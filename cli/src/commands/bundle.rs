@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, process::ExitCode};
 
-use in_mem::Bundle;
+use in_mem::{Bundle, Error, WriteError};
 use serde_json::json;
 
 use super::{Failure, find, history::hex, open, print};
@@ -36,7 +36,7 @@ pub(super) fn export(args: &ExportArgs, common: &Common) -> Result<ExitCode, Fai
         || {
             let of = |run: &in_mem::BundledRun| json!({"run": run.id, "events": run.head.len, "head": hex(&run.head.hash), "content": hex(&run.content)});
             let all: Vec<_> = bundle.runs.iter().map(of).collect();
-            json!({"run": run.id(), "file": args.file, "bytes": bytes.len(), "runs": all, "commits": commits})
+            json!({"run": run.id(), "file": args.file.display().to_string(), "bytes": bytes.len(), "runs": all, "commits": commits})
         },
         |screen| {
             format!(
@@ -63,7 +63,12 @@ pub(super) fn import(args: &ImportArgs, common: &Common) -> Result<ExitCode, Fai
             Some(db) => db
                 .import(&bytes, args.new_ids)
                 .map(|report| (report.runs, report.commits))
-                .map_err(|error| error.to_string()),
+                .map_err(|error| match error {
+                    Error::Write(WriteError::RunExists { run }) => format!(
+                        "run {run} is there already, so nothing was taken in; --new-ids brings the bundle's runs in beside what is there"
+                    ),
+                    error => error.to_string(),
+                }),
         });
         let (runs, commits): (Vec<(in_mem::RunId, in_mem::RunId)>, u64) = match taken {
             Ok(taken) => taken,
@@ -78,7 +83,7 @@ pub(super) fn import(args: &ImportArgs, common: &Common) -> Result<ExitCode, Fai
             || {
                 let runs: Vec<_> =
                     runs.iter().map(|(there, here)| json!({"there": there, "here": here})).collect();
-                json!({"type": "bundle", "file": file, "runs": runs, "commits": commits, "dry_run": args.dry_run})
+                json!({"type": "bundle", "file": file.display().to_string(), "runs": runs, "commits": commits, "dry_run": args.dry_run})
             },
             |screen| {
                 let mut table =

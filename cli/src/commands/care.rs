@@ -100,6 +100,10 @@ const SOMETHING_LOST: u8 = 3;
 
 /// Saves what can be read of a damaged database into a new one. What was lost is listed whole, and told by the exit code.
 pub(super) fn salvage(args: &SalvageArgs, common: &Common) -> Result<ExitCode, Failure> {
+    if !args.from.exists() {
+        let words = "name the directory of the damaged one";
+        return Err(Failure::Failed(format!("there is no database at {}; {words}", args.from.display())));
+    }
     let report = admin::salvage(&args.from, &args.to).map_err(Error::from)?;
     let lost = report.lost.iter().any(|problem| problem.serious);
     print(

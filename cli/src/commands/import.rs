@@ -156,7 +156,7 @@ impl Import<'_> {
         if self.json {
             let mut line = done.json();
             line["type"] = "file".into();
-            line["file"] = json!(file);
+            line["file"] = json!(file.display().to_string());
             self.line(&line)?;
         }
         self.files.push((name, done));
@@ -212,7 +212,7 @@ impl Import<'_> {
             return Ok(());
         }
         self.line(&json!({
-            "type": "run", "run": id, "name": run.name, "file": file, "outcome": stored.word(), "events": run.events.len(),
+            "type": "run", "run": id, "name": run.name, "file": file.display().to_string(), "outcome": stored.word(), "events": run.events.len(),
             "messages": run.message_count(), "tool_calls": run.tool_call_count(), "spans": run.spans.len(),
             "keys": run.state.len(),
         }))
@@ -222,7 +222,7 @@ impl Import<'_> {
         done.counts.errors += 1;
         self.bar.suspend(|| eprintln!("error: {}", text::one_line(message)));
         if self.json {
-            self.line(&json!({"type": "fault", "file": file, "message": message}))?;
+            self.line(&json!({"type": "fault", "file": file.display().to_string(), "message": message}))?;
         }
         Ok(())
     }

@@ -142,8 +142,13 @@ fn head(info: &RunInfo, chain: &in_mem::ChainHead, screen: &Screen) -> String {
     line(
         "holds",
         match holds.is_empty() {
+            true if meta.forked_from.is_some() => "nothing of its own yet".to_owned(),
             true => "nothing yet".to_owned(),
-            false => format!("{}; {}", holds.join(", "), human::bytes(bytes)),
+            false => {
+                // What it shares is counted where it was written.
+                let own = if meta.forked_from.is_some() { " of its own" } else { "" };
+                format!("{}{own}; {}", holds.join(", "), human::bytes(bytes))
+            }
         },
     );
     if chain.len > 0 {

@@ -57,7 +57,7 @@ impl Page {
     fn json(&self) -> serde_json::Value {
         let holds: BTreeMap<&str, Usage> = self.holds.iter().copied().collect();
         let mut page = json!({
-            "path": self.stats.path, "durability": self.stats.durability, "disk_bytes": self.disk_bytes,
+            "path": self.stats.path.as_ref().map(|path| path.display().to_string()), "durability": self.stats.durability, "disk_bytes": self.disk_bytes,
             "runs": self.runs, "holds": holds, "shards": self.stats.shards, "unpinned": self.stats.unpinned,
         });
         if let Some(kinds) = &self.kinds {

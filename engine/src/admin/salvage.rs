@@ -26,6 +26,7 @@ use crate::routing::ROUTING_NAME;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalvageReport {
     /// The new database.
+    #[serde(serialize_with = "crate::path_text::serialize")]
     pub path: PathBuf,
     /// Runs saved.
     pub runs: u64,
@@ -46,15 +47,30 @@ pub struct SalvageReport {
 /// on lost ones. The report lists what is missing.
 ///
 /// # Errors
-/// [`OpenError`]: there is no database in `from`, somebody has it open, there is something in `to`, the disk refused.
+/// [`OpenError`]: there is no database in `from`, somebody has it open, there is something in `to`, or it lies in `from`, the disk
+/// refused. What is refused makes nothing.
 pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     let _alone = Alone::be(from)?;
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     refuse_what_is_there(&*storage, to)?;
+    shards_of(&*storage, from, &mut Vec::new())?;
+    if lies_in(to, from) {
+        return Err(OpenError::Inside { path: to.to_owned(), of: from.to_owned() });
+    }
     storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
     let mut lock = DirLock::acquire(to)?;
     lock.announce()?;
     salvage_on(&storage, from, to)
+}
+
+/// Whether a path, which need not be there, is in a directory that is.
+fn lies_in(path: &Path, directory: &Path) -> bool {
+    // Links and `..` are resolved as far as there is something: behind that there is nothing they could lead to.
+    let there = path.ancestors().find_map(|ancestor| {
+        let named = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        named.canonicalize().ok()
+    });
+    matches!((there, directory.canonicalize()), (Some(there), Ok(directory)) if there.starts_with(&directory))
 }
 
 /// [`salvage`], on a storage of one's own.

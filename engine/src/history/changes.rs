@@ -1,6 +1,6 @@
 //! Watches that begin in the past: what the shard keeps in memory first, and behind that the run's log.
 
-use in_mem_model::{KeyBytes, RunId, Tag, Version};
+use in_mem_model::{KeyBytes, RunId, Tag, Version, limits};
 use in_mem_shard::core::effect::Effect;
 use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::watch::{Change, WatchReceiver, WatchRequest, watch_channel};
@@ -27,7 +27,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`WriteError::Lagged`] where neither reaches back, [`Error::UnknownRun`], [`WriteError::TooManyWatchers`],
-    /// [`Error::History`], [`Error::Closed`].
+    /// [`Error::History`], [`Error::TooLong`], [`Error::Closed`].
     pub fn watch_keys(
         &self,
         run: RunId,
@@ -36,6 +36,11 @@ impl Engine {
         from: Option<Version>,
         capacity: usize,
     ) -> Result<Watching, Error> {
+        // The buffer is made whole at once: what nobody could mean must not be asked of the allocator.
+        let limit = limits::MAX_WATCH_CAPACITY;
+        if capacity > limit {
+            return Err(Error::TooLong { what: "the capacity of a watch, in changes,", limit });
+        }
         let begin = |from| {
             let (sender, receiver) = watch_channel(capacity);
             let (since, before) =

@@ -235,7 +235,8 @@ impl AddAssign for Usage {
     }
 }
 
-/// A run with what the shard counts of it.
+/// A run with what the shard counts of it. Of a fork it counts what was written to the fork itself, and nothing of what it
+/// shares with the run it goes on from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// Its id.

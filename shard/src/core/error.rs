@@ -26,13 +26,13 @@ pub enum WriteError {
         status: RunStatus,
     },
     /// A run with this id is there already.
-    #[error("run {run} is there already; open it with `db.run(id)`, or begin one with another id")]
+    #[error("run {run} is there already; open it with `db.run(id)`, or begin or import it under another id")]
     RunExists {
         /// The run.
         run: RunId,
     },
     /// A run cannot go from one status to the other.
-    #[error("run {run} is {from} and cannot become {to}")]
+    #[error("run {run} is {from} and cannot become {to}{}", way_on(*from))]
     InvalidStatus {
         /// The run.
         run: RunId,
@@ -41,8 +41,31 @@ pub enum WriteError {
         /// Where it was to go.
         to: RunStatus,
     },
+    /// A namespace's memory does not end: what ended could not be written again, and its namespace has but this one.
+    #[error(
+        "run {run} is a namespace's memory and cannot become {to}: it does not end; delete it to begin it anew"
+    )]
+    EndlessMemory {
+        /// The memory.
+        run: RunId,
+        /// Where it was to go.
+        to: RunStatus,
+    },
+    /// The version to watch from is yet to come: the changes up to it would be passed over.
+    #[error(
+        "version {from} is yet to come: the shard of run {run} is at version {last}; watch from a version that was read of this \
+         run, or from now on"
+    )]
+    WatchFromFuture {
+        /// The run.
+        run: RunId,
+        /// What was asked for.
+        from: Version,
+        /// Where the shard is.
+        last: Version,
+    },
     /// A condition of the write did not hold.
-    #[error("{key}: expected {expected}, found {}", found.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}")))]
+    #[error("{}", condition_failed(key, *expected, *found))]
     ConditionFailed {
         /// The key that was to be written.
         key: Box<Key>,
@@ -181,6 +204,32 @@ pub enum Condition {
     Present,
     /// That this very version is there.
     Version(Version),
+}
+
+/// What to do about a run that cannot become what it was to become.
+fn way_on(from: RunStatus) -> &'static str {
+    match from {
+        RunStatus::Created => "; begin its work first (`go_on`)",
+        ended if ended.is_ended() => "; begin a child or a fork of it",
+        _ => "",
+    }
+}
+
+fn condition_failed(key: &Key, expected: Condition, found: Option<Version>) -> String {
+    match (expected, found) {
+        (Condition::Absent, Some(found)) => {
+            format!("{key} is there already, since version {found}; read it, or take another name")
+        }
+        (Condition::Version(expected), Some(found)) => {
+            format!("{key} is at version {found} now, not at {expected}; read it again and decide anew")
+        }
+        (expected, None) => {
+            format!(
+                "{key} is not there, where {expected} was expected; it was deleted, or has yet to be made"
+            )
+        }
+        (expected, Some(found)) => format!("{key}: expected {expected}, found version {found}"),
+    }
 }
 
 impl std::fmt::Display for Condition {

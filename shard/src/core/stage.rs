@@ -254,6 +254,9 @@ impl ShardCore {
             if !from.may_become(to) {
                 return Err(WriteError::InvalidStatus { run, from, to });
             }
+            if meta.memory && to.is_ended() {
+                return Err(WriteError::EndlessMemory { run, to });
+            }
             meta.status = to;
             if to == RunStatus::Running {
                 meta.started.get_or_insert(at);

@@ -260,10 +260,14 @@ impl ShardCore {
     ///
     /// # Errors
     /// [`WriteError::UnknownRun`]; [`WriteError::Lagged`] where not all changes since the version asked for are kept;
-    /// [`WriteError::TooManyWatchers`].
+    /// [`WriteError::TooManyWatchers`]; [`WriteError::WatchFromFuture`].
     pub(super) fn watch(&mut self, request: WatchRequest) -> Result<(Version, Vec<Change>), WriteError> {
         let WatchRequest { run, tag, prefix, from, sender } = request;
         let last_version = self.runs.get(&run).ok_or(WriteError::UnknownRun { run })?.last_version;
+        // Of another database, or read before a power cut took it: what is committed on the way there would be passed over.
+        if let Some(from) = from.filter(|from| *from > self.version) {
+            return Err(WriteError::WatchFromFuture { run, from, last: self.version });
+        }
         let mut before = Vec::new();
         if let Some(from) = from.filter(|from| *from < last_version) {
             let recent = self.watchers.recent.after(run, from).map_err(|oldest| WriteError::Lagged {

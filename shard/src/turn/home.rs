@@ -8,7 +8,7 @@ use super::hold::{Holder, Turn};
 use super::shard::Inner;
 use super::spin::Spin;
 use super::stats::{Counters, add};
-use super::{Core, Execution, Maintenance, SyncJob};
+use super::{Core, Execution, Maintenance, SyncJob, after};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, current, park, park_timeout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -175,7 +175,7 @@ impl<C: Core> Home<'_, C> {
     }
 
     fn schedule_sync(&mut self) {
-        self.next_sync = self.inner.sync_interval.map(|interval| Instant::now() + interval);
+        self.next_sync = self.inner.sync_interval.and_then(after);
     }
 
     /// One round of maintenance; what is more to do is due at once, after others had their turn.
@@ -197,11 +197,8 @@ impl<C: Core> Home<'_, C> {
     }
 
     fn schedule_maintain(&mut self, maintenance: Maintenance) {
-        self.next_maintain = if maintenance.more {
-            Some(Instant::now())
-        } else {
-            maintenance.next.map(|wait| Instant::now() + wait)
-        };
+        self.next_maintain =
+            if maintenance.more { Some(Instant::now()) } else { maintenance.next.and_then(after) };
     }
 
     fn run_pinned(&mut self) {

@@ -64,7 +64,13 @@ pub use pending::Pending;
 pub use shard::{NotInline, Shard};
 pub use stats::TurnStats;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// When a wait that begins now is over; `None`: never, where it reaches beyond what the clock can show. `Duration::MAX` is how
+/// a caller says "as long as it takes", and adding it to the time would panic.
+fn after(wait: Duration) -> Option<Instant> {
+    Instant::now().checked_add(wait)
+}
 
 /// How durable a command's outcome has to be before it may be answered: `Ticket(0)`, at once; `Ticket(lsn)`, when the
 /// log is durable through `lsn`. Tickets of successive commands never go down, but for zero.

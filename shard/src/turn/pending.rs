@@ -4,7 +4,7 @@ use super::commit::Wakes;
 use super::hold::in_turn;
 use super::shard::Inner;
 use super::slot::{SlotRef, Waiter};
-use super::{CallError, Core, Ticket};
+use super::{CallError, Core, Ticket, after};
 use crate::sync::Arc;
 use std::fmt;
 use std::future::Future;
@@ -59,7 +59,7 @@ impl<C: Core> Pending<C> {
 
     /// Waits for the answer at most so long. None: not yet; wait again, or drop it.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<C::Reply, CallError>> {
-        self.wait_until(Some(Instant::now() + timeout))
+        self.wait_until(after(timeout))
     }
 
     /// The answer, if it is there.

@@ -11,7 +11,7 @@ use super::stats::{Counters, TurnStats, add};
 use super::token::{Announced, Token};
 use super::{
     BackgroundJob, CallError, CloseError, Core, Execution, Handover, Maintenance, Options, StartError,
-    SubmitError, SyncJob, Ticket,
+    SubmitError, SyncJob, Ticket, after,
 };
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, UnsafeCell, current, park, park_timeout};
 use crossbeam_utils::CachePadded;
@@ -163,7 +163,7 @@ impl<C: Core> Shard<C> {
             }
             Err(command) => command,
         };
-        let at = self.inner.enqueue(command, deadline.map(|wait| Instant::now() + wait))?;
+        let at = self.inner.enqueue(command, deadline.and_then(after))?;
         Ok(Pending::enqueued(Arc::clone(&self.inner), at))
     }
 
@@ -180,13 +180,13 @@ impl<C: Core> Shard<C> {
                 if held_back && ticket.0 == 0 {
                     self.inner.see_to_sync(true);
                 }
-                let deadline = deadline.filter(|_| ticket.0 != 0).map(|wait| Instant::now() + wait);
+                let deadline = deadline.filter(|_| ticket.0 != 0).and_then(after);
                 self.inner.wait_durable_until(ticket, deadline)?;
                 return Ok(reply);
             }
             Err(command) => command,
         };
-        let deadline = deadline.map(|wait| Instant::now() + wait);
+        let deadline = deadline.and_then(after);
         let at = self.inner.enqueue(command, deadline)?;
         if self.inner.wait_slot(at, deadline) {
             self.inner.slots.take(at)
