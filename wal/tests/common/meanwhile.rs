@@ -8,15 +8,38 @@ use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
 type Then = Box<dyn FnOnce(&SimDisk) + Send>;
 
-/// A disk on which something happens once, after a directory was listed for the first time.
+/// A disk on which something happens once, before or after a directory was listed.
 pub(crate) struct Meanwhile {
     disk: SimDisk,
-    then: Mutex<Option<Then>>,
+    /// Before so many more listings, counted from 0.
+    then: Mutex<(u32, Option<Then>)>,
+    is_after: bool,
 }
 
 impl Meanwhile {
+    /// After the first listing.
     pub(crate) fn new(disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { disk, then: Mutex::new(Some(Box::new(then))) })
+        Arc::new(Self { disk, then: Mutex::new((0, Some(Box::new(then)))), is_after: true })
+    }
+
+    /// Before the `nth` listing, from 1.
+    pub(crate) fn before(nth: u32, disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { disk, then: Mutex::new((nth - 1, Some(Box::new(then)))), is_after: false })
+    }
+
+    /// Whether it has happened.
+    pub(crate) fn has_happened(&self) -> bool {
+        self.then.lock().expect("no panic").1.is_none()
+    }
+
+    fn happen(&self) {
+        let mut then = self.then.lock().expect("no panic");
+        let now = if then.0 == 0 { then.1.take() } else { None };
+        then.0 = then.0.saturating_sub(1);
+        drop(then);
+        if let Some(now) = now {
+            now(&self.disk);
+        }
     }
 }
 
@@ -31,10 +54,12 @@ impl Storage for Meanwhile {
         self.disk.create_dir_all(path)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        if !self.is_after {
+            self.happen();
+        }
         let names = self.disk.read_dir(path);
-        let then = self.then.lock().expect("no panic").take();
-        if let Some(then) = then {
-            then(&self.disk);
+        if self.is_after {
+            self.happen();
         }
         names
     }
