@@ -43,7 +43,10 @@ fn a_directory_without_a_log_is_not_a_sound_one() {
     (1..=3).for_each(|n| disk.take(&segment(n)));
     let report = check(&disk, &dir(), 3, None).expect("readable");
     let problem = &report.problems[0];
-    assert!(!report.sound() && problem.file == dir() && problem.what.contains("there is no log"), "{report:?}");
+    assert!(
+        !report.sound() && problem.file == dir() && problem.what.contains("there is no log"),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -115,7 +118,10 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_are_saved() {
                 let lost = &report.lost[0];
                 assert!(lost.file == op.path && lost.what.contains("cannot be read"), "{op:?}: {report:?}");
                 // The seventh begins in the first segment, and ends in the third.
-                assert!(got.len() < want.len() && got.iter().all(|got| want.contains(got)), "{op:?}: {got:?}");
+                assert!(
+                    got.len() < want.len() && got.iter().all(|got| want.contains(got)),
+                    "{op:?}: {got:?}"
+                );
                 unread += 1;
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{append, dir, payload};
 use in_mem_wal::storage::sim::OpKind;
-use in_mem_wal::{Config, Disposal, DiskStorage, File, Lsn, Mode, OpenMode, ShardLog, SimDisk, Storage};
+use in_mem_wal::{Config, DiskStorage, Disposal, File, Lsn, Mode, OpenMode, ShardLog, SimDisk, Storage};
 
 fn content(file: &dyn File) -> Vec<u8> {
     let mut bytes = vec![0; file.len().expect("measured") as usize + 1];
@@ -111,7 +111,10 @@ fn a_longer_segment_that_is_used_again_is_cut() {
         let file = storage.open(&newest, OpenMode::Read).expect("there");
         assert_eq!(file.len().expect("measured"), 16 << 10);
         log.close().expect("closed");
-        assert!(storage.read_dir(at).expect("listed").iter().all(|name| !name.ends_with(".tmp")), "all were used");
+        assert!(
+            storage.read_dir(at).expect("listed").iter().all(|name| !name.ends_with(".tmp")),
+            "all were used"
+        );
         // As from a checkpoint that covers what was let go.
         let (_, payloads) = open(16 << 10, Some(Lsn(first_kept.0 - 1)));
         let kept = payloads.len() as u64;

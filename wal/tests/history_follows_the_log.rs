@@ -99,7 +99,10 @@ fn what_is_appended_meanwhile_is_read_too() {
                 }
             }
         }
-        assert_eq!(read(Arc::new(last), &mut Seen::default(), &[3, 5], 60).expect("whole"), expected(60, &[3, 5]));
+        assert_eq!(
+            read(Arc::new(last), &mut Seen::default(), &[3, 5], 60).expect("whole"),
+            expected(60, &[3, 5])
+        );
         assert!(happened > 200 && caught_up > 20, "{happened} changes, {caught_up} of them read on from");
     }
 }

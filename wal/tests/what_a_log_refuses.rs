@@ -34,7 +34,10 @@ fn kinds_that_are_the_logs_own() {
     let before = (log.last_lsn(), log.position());
     for kind in [0, 0x80, 0x81, 0x85, 0xff] {
         let refused = log.append(entry(kind, b"payload"));
-        assert!(matches!(refused, Err(LogError::ReservedKind { kind: found }) if found == kind), "{refused:?}");
+        assert!(
+            matches!(refused, Err(LogError::ReservedKind { kind: found }) if found == kind),
+            "{refused:?}"
+        );
         assert_eq!((log.last_lsn(), log.position()), before);
     }
     log.append(entry(127, b"payload")).expect("the last that is the caller's");
@@ -70,7 +73,10 @@ fn a_sync_job_of_another_log() {
     assert!(matches!(&refused, Err(LogError::Config(why)) if why.contains("of another log")), "{refused:?}");
     assert_eq!(other.synced_lsn(), synced);
     let waits = other.sync();
-    assert!(matches!(&waits, Err(LogError::Config(why)) if why.contains("while a sync job is out")), "{waits:?}");
+    assert!(
+        matches!(&waits, Err(LogError::Config(why)) if why.contains("while a sync job is out")),
+        "{waits:?}"
+    );
     assert_eq!(other.finish_sync(own).expect("synced"), other.last_lsn());
     other.sync().expect("nothing is out any more");
     // Its job is gone, and what came of it, nobody told it.
@@ -92,11 +98,12 @@ fn a_skippable_entry_is_handed_out_like_any_other() {
     for (from, versions, skipped) in [(None, &[1, 2, 3, 4][..], 0), (Some(second), &[3, 4][..], 2)] {
         let mut got = Vec::new();
         let storage = std::sync::Arc::new(disk.kill());
-        let opened = in_mem_wal::ShardLog::recover(storage, &dir(), config(Mode::Buffered), SEED, from, &mut |r| {
-            assert_eq!((r.skippable, r.payload), (r.version % 2 == 0, &b"payload"[..]));
-            got.push(r.version);
-            Ok(())
-        });
+        let opened =
+            in_mem_wal::ShardLog::recover(storage, &dir(), config(Mode::Buffered), SEED, from, &mut |r| {
+                assert_eq!((r.skippable, r.payload), (r.version % 2 == 0, &b"payload"[..]));
+                got.push(r.version);
+                Ok(())
+            });
         let (_, report) = opened.expect("sound");
         assert_eq!((&got[..], report.applied, report.skipped), (versions, versions.len() as u64, skipped));
     }
