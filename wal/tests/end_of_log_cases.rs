@@ -119,6 +119,39 @@ fn broken_chain() {
     }
 }
 
+/// Intact and numbered rightly, and of a kind that cannot be there.
+#[test]
+fn out_of_its_place() {
+    // A second start, and a record that says of itself that it was durable before it was written.
+    type Change = fn(&mut [u8]);
+    let changes: [(Change, &str); 2] = [
+        (|record| record[8] = 0x80, "kind 0x80"),
+        (|record| record[28..32].fill(0), "record 6 in its place"),
+    ];
+    for (change, said) in changes {
+        let disk = log_of(5);
+        let (at, _) = last(&disk, 1);
+        edit(&disk, 1, |b| {
+            change(&mut b[at..]);
+            reseal(b, at);
+        });
+        let refused = recover(&disk, Mode::Buffered);
+        let text = refused.as_ref().map(|_| ()).expect_err("is refused").to_string();
+        assert!(text.contains(said) && text.contains(&format!("offset {at}")), "{text}");
+        assert_eq!(case_of(refused), EndCase::BrokenChain, "{said}");
+    }
+    // A start that says that the log comes from elsewhere.
+    let disk = log_of(60);
+    edit(&disk, 2, |b| {
+        b[4096 + 64 + 8] ^= 8;
+        reseal(b, 4096);
+    });
+    let refused = recover(&disk, Mode::Buffered).map(|_| ()).expect_err("is refused");
+    let corruption = refused.corruption().expect("is damage");
+    assert_eq!((&corruption.file, corruption.offset), (&segment(2), 4096));
+    assert_eq!(corruption.case, EndCase::BrokenChain);
+}
+
 #[test]
 fn parts_out_of_order() {
     let disk = log_of(5);
@@ -128,6 +161,59 @@ fn parts_out_of_order() {
         reseal(b, at);
     });
     assert_eq!(open(&disk), EndCase::PartsOutOfOrder);
+}
+
+/// Behind a first part, only another of the same transaction can come: each of these pairs is two sound records that no writer wrote.
+#[test]
+fn parts_of_different_transactions() {
+    let (whole, skippable, first, between, commit) = (0, 4, 1, 2, 3);
+    for (flags, of_the_same) in [
+        (whole, false),
+        (skippable, false),
+        (first, false),
+        (between, false),
+        (commit, false),
+        // Of the right one, and shorter than that said.
+        (commit, true),
+    ] {
+        let disk = log_of(5);
+        let all = records(&disk, 1);
+        let [.., at, next, _] = all[..] else { panic!("{all:?}") };
+        edit(&disk, 1, |b| {
+            b[at + 9] = first;
+            reseal(b, at);
+            b[next + 9] = flags;
+            b.copy_within(at..at + 4, next + 24);
+            if of_the_same {
+                b[next + 8] = b[at + 8];
+                b.copy_within(at + 32..at + 56, next + 32);
+            }
+            reseal(b, next);
+        });
+        let refused = recover(&disk, Mode::Buffered);
+        let corruption = refused.as_ref().map(|_| ()).expect_err("is refused");
+        let corruption = corruption.corruption().expect("is damage");
+        assert_eq!(corruption.offset, next as u64, "flags {flags}");
+        assert_eq!(case_of(refused), EndCase::PartsOutOfOrder, "flags {flags}");
+    }
+}
+
+/// A checkpoint covers transactions in several records as it does others: wholly.
+#[test]
+fn a_transaction_in_several_records_may_be_covered() {
+    let disk = SimDisk::new(1);
+    let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+    let mut covers = vec![log.last_lsn()];
+    for n in 1..=6 {
+        covers.push(append(&mut log, n, if n % 2 == 0 { 5_000 } else { 100 }).expect("appended"));
+    }
+    log.sync().expect("synced");
+    for (n, covers) in covers.into_iter().enumerate() {
+        let opened = recover_from(&disk.kill(), &dir(), config(Mode::Buffered), Some(covers));
+        let (_, report, got) = opened.expect("sound");
+        assert!(got.iter().map(|got| got.version).eq(n as u64 + 1..=6), "from {covers}: {got:?}");
+        assert_eq!(report.applied, 6 - n as u64);
+    }
 }
 
 #[test]
