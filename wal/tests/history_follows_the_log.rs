@@ -118,7 +118,7 @@ fn what_was_seen_before_changes_nothing() {
                 let got = read(Arc::new(disk.kill()), &mut seen, &[run], through).expect("readable");
                 assert_eq!(got, expected(through, &[run]), "behind {through}, run {run}");
             }
-            if through % 10 == 0 {
+            if through.is_multiple_of(10) {
                 assert!(seen.is_ahead_of(&behind) && !behind.is_ahead_of(&seen));
                 read(Arc::new(disk.kill()), &mut behind, &[2], through).expect("readable");
                 assert!(!seen.is_ahead_of(&behind));
