@@ -68,11 +68,6 @@ impl Actor {
     }
 
     /// The core.
-    pub fn core(&self) -> &ShardCore {
-        &self.core
-    }
-
-    /// The core.
     pub fn core_mut(&mut self) -> &mut ShardCore {
         &mut self.core
     }

@@ -18,7 +18,7 @@ use crate::segment::{
 };
 use crate::storage::{File, OpenMode, Storage, read_exact_at};
 
-/// Reads transactions by position or by run. Not `Sync` state of any log: make one per reader.
+/// Reads transactions by run. Not `Sync` state of any log: make one per reader.
 #[derive(Debug)]
 pub struct HistoryReader {
     storage: Arc<dyn Storage>,
@@ -142,21 +142,13 @@ impl HistoryReader {
         Ok((header, size))
     }
 
-    /// Reads the transaction that begins at a place, whole, also where it goes on in later segments.
-    pub fn read(&mut self, at: Position) -> Result<RecordView<'_>, LogError> {
-        let path = self.segment(at.segment)?.path.clone();
-        match self.read_unless_aborted(at)? {
-            Some(view) => Ok(view),
-            None => Err(LogError::damaged(&path, at.offset, "a whole transaction", "an aborted one")),
-        }
-    }
-
     /// The version of the transaction that begins at a place.
     pub(crate) fn version_at(&mut self, at: Position) -> Result<u64, LogError> {
         Ok(self.fetch(at)?.0.version)
     }
 
-    /// As [`HistoryReader::read`]; `None`: a crash cut it off, and recovery says in the log that it was discarded.
+    /// The transaction that begins at a place, whole, also where it goes on in later segments. `None`: a crash cut it off, and
+    /// recovery says in the log that it was discarded.
     pub(crate) fn read_unless_aborted(&mut self, at: Position) -> Result<Option<RecordView<'_>>, LogError> {
         let (begin, size) = self.fetch(at)?;
         if begin.kind >= kind::FIRST_OWN || !matches!(begin.part(), Part::Whole | Part::Begin) {

@@ -407,11 +407,6 @@ impl ShardLog {
         &self.config
     }
 
-    /// The directory the log is in.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Why the log takes nothing more, if it does not.
     pub fn poisoned(&self) -> Option<&str> {
         self.poison.as_deref()
@@ -465,7 +460,7 @@ impl ShardLog {
         let token = Arc::new(());
         let bytes = std::mem::take(&mut self.unsynced_bytes);
         self.in_flight = Some(InFlight { through: self.last_lsn, token: token.clone(), bytes });
-        Some(SyncJob { through: Lsn(self.last_lsn), writes, outcome: None, token })
+        Some(SyncJob { writes, outcome: None, token })
     }
 
     /// Takes a job back and returns through where the log is durable. Runs it first if nobody has. A failed job

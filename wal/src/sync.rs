@@ -12,7 +12,6 @@ use std::sync::Arc;
 use crate::error::LogError;
 use crate::failpoint::{Failpoint, hit};
 use crate::limits::{PREFAULT_MAX_BYTES, PREFAULT_MIN_BYTES};
-use crate::lsn::Lsn;
 use crate::storage::File;
 
 /// What has to reach one segment's file.
@@ -29,7 +28,6 @@ pub(crate) struct SegmentWrite {
 /// One sync: the only blocking I/O on the way of a commit. Owns everything it needs; run it on any thread.
 #[derive(Debug)]
 pub struct SyncJob {
-    pub(crate) through: Lsn,
     pub(crate) writes: Vec<SegmentWrite>,
     pub(crate) outcome: Option<Result<(), Failure>>,
     /// Lets the log see that a job was dropped instead of given back.
@@ -49,11 +47,6 @@ impl Failure {
 }
 
 impl SyncJob {
-    /// The last record that is durable once this job has run.
-    pub fn through(&self) -> Lsn {
-        self.through
-    }
-
     /// Writes (Strict) and syncs. Running it again does nothing and returns the same outcome: a sync that failed is
     /// never retried, since the system may have dropped the pages and would then report success.
     pub fn run(&mut self) -> Result<(), LogError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::payload;
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
+use in_mem_wal::limits::MAX_CHECKPOINT_ENTRY_BYTES;
 use in_mem_wal::{CheckpointInfo, CheckpointReader, CheckpointWriter, LogError, Lsn, SimDisk, Storage};
 
 fn dir() -> PathBuf {
@@ -144,4 +145,59 @@ fn blocks_cannot_be_swapped() {
     bytes[64 + size..64 + 2 * size].copy_from_slice(&a);
     disk.put(&path, bytes);
     assert!(matches!(read(&disk, &path), Err(LogError::Damaged { offset: 64, .. })));
+}
+
+/// Computes the checksum of the block at `at`, of `size` bytes, again.
+fn reseal(bytes: &mut [u8], at: usize, size: usize) {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[12..16]);
+    hasher.update(&bytes[at + 4..at + size]);
+    let crc = hasher.finalize();
+    bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A block that is sound by its checksum says nothing of entries that it does not hold, and holds none that it says nothing of.
+#[test]
+fn entries_that_do_not_fill_their_block_are_refused() {
+    let disk = SimDisk::new(1);
+    let path = write(&disk, 9, &[payload(1, 20), payload(2, 30)]).expect("written");
+    let sound = disk.contents(&path).expect("there");
+    let (block, size) = (64, 16 + 4 + 20 + 4 + 30);
+    type Change = fn(&mut [u8]);
+    let changes: [(Change, &str); 5] = [
+        // The length of the first entry, of the last one, too much and too little, and one entry more, or fewer, than there are.
+        (|block| block[16] = 200, "an entry that leads out of it"),
+        (|block| block[16 + 4 + 20] = 200, "an entry that leads out of it"),
+        (|block| block[16 + 4 + 20] -= 1, "bytes after the last one"),
+        (|block| block[8] += 1, "an entry that leads out of it"),
+        (|block| block[8] -= 1, "bytes after the last one"),
+    ];
+    for (change, said) in changes {
+        let mut bytes = sound.clone();
+        change(&mut bytes[block..]);
+        reseal(&mut bytes, block, size);
+        disk.put(&path, bytes);
+        let refused = read(&disk, &path).expect_err("is refused");
+        assert!(matches!(&refused, LogError::Damaged { offset: 64, .. }), "{refused}");
+        assert!(refused.to_string().contains(said), "{refused}");
+    }
+}
+
+#[test]
+fn an_entry_over_the_limit_is_refused_and_not_in_it() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(&dir()).expect("made");
+    let mut writer = CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(9)).expect("begun");
+    writer.push(b"before").expect("written");
+    let bytes = writer.bytes();
+    // Zeroed pages that nobody looks at cost nothing.
+    let refused = writer.push(&vec![0; MAX_CHECKPOINT_ENTRY_BYTES + 1]);
+    let limit = MAX_CHECKPOINT_ENTRY_BYTES as u64;
+    let is_named =
+        matches!(refused, Err(LogError::TooLarge { bytes, limit: l }) if (bytes, l) == (limit + 1, limit));
+    assert!(is_named, "{refused:?}");
+    assert_eq!(writer.bytes(), bytes);
+    writer.push(b"after").expect("written");
+    let path = writer.finish().expect("written");
+    assert_eq!(read(&disk, &path).expect("sound"), [&b"before"[..], b"after"]);
 }

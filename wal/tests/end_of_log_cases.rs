@@ -2,16 +2,8 @@
 
 mod common;
 
-use std::path::PathBuf;
-
 use common::*;
 use in_mem_wal::{EndCase, LogError, Lsn, Mode, SimDisk, Verdict};
-
-const HEADER: usize = 4096;
-
-fn segment(n: u64) -> PathBuf {
-    dir().join(format!("{n:016x}.wal"))
-}
 
 /// A log of `count` transactions of 100 bytes, all synced, not closed. Segments hold 23 of them.
 fn log_of(count: u64) -> SimDisk {
@@ -52,33 +44,6 @@ fn case_of(result: Result<Recovered, LogError>) -> EndCase {
 
 fn open(disk: &SimDisk) -> EndCase {
     case_of(recover(disk, Mode::Buffered))
-}
-
-fn edit(disk: &SimDisk, n: u64, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = disk.contents(&segment(n)).expect("there");
-    change(&mut bytes);
-    disk.put(&segment(n), bytes);
-}
-
-/// Offsets of the records of a segment.
-fn records(disk: &SimDisk, n: u64) -> Vec<usize> {
-    let bytes = disk.contents(&segment(n)).expect("there");
-    let (mut all, mut at) = (Vec::new(), HEADER);
-    while at + 64 <= bytes.len() && bytes[at..at + 64].iter().any(|b| *b != 0) {
-        all.push(at);
-        let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
-        at += (64 + len).next_multiple_of(8);
-    }
-    all.push(at);
-    all
-}
-
-/// Computes the checksum of the record at `at` again.
-fn reseal(bytes: &mut [u8], at: usize) {
-    let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
-    let end = at + (64 + len).next_multiple_of(8);
-    let crc = crc32fast::hash(&bytes[at + 4..end]);
-    bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The last record and the place after it.
@@ -154,6 +119,39 @@ fn broken_chain() {
     }
 }
 
+/// Intact and numbered rightly, and of a kind that cannot be there.
+#[test]
+fn out_of_its_place() {
+    // A second start, and a record that says of itself that it was durable before it was written.
+    type Change = fn(&mut [u8]);
+    let changes: [(Change, &str); 2] = [
+        (|record| record[8] = 0x80, "kind 0x80"),
+        (|record| record[28..32].fill(0), "record 6 in its place"),
+    ];
+    for (change, said) in changes {
+        let disk = log_of(5);
+        let (at, _) = last(&disk, 1);
+        edit(&disk, 1, |b| {
+            change(&mut b[at..]);
+            reseal(b, at);
+        });
+        let refused = recover(&disk, Mode::Buffered);
+        let text = refused.as_ref().map(|_| ()).expect_err("is refused").to_string();
+        assert!(text.contains(said) && text.contains(&format!("offset {at}")), "{text}");
+        assert_eq!(case_of(refused), EndCase::BrokenChain, "{said}");
+    }
+    // A start that says that the log comes from elsewhere.
+    let disk = log_of(60);
+    edit(&disk, 2, |b| {
+        b[4096 + 64 + 8] ^= 8;
+        reseal(b, 4096);
+    });
+    let refused = recover(&disk, Mode::Buffered).map(|_| ()).expect_err("is refused");
+    let corruption = refused.corruption().expect("is damage");
+    assert_eq!((&corruption.file, corruption.offset), (&segment(2), 4096));
+    assert_eq!(corruption.case, EndCase::BrokenChain);
+}
+
 #[test]
 fn parts_out_of_order() {
     let disk = log_of(5);
@@ -163,6 +161,59 @@ fn parts_out_of_order() {
         reseal(b, at);
     });
     assert_eq!(open(&disk), EndCase::PartsOutOfOrder);
+}
+
+/// Behind a first part, only another of the same transaction can come: each of these pairs is two sound records that no writer wrote.
+#[test]
+fn parts_of_different_transactions() {
+    let (whole, skippable, first, between, commit) = (0, 4, 1, 2, 3);
+    for (flags, of_the_same) in [
+        (whole, false),
+        (skippable, false),
+        (first, false),
+        (between, false),
+        (commit, false),
+        // Of the right one, and shorter than that said.
+        (commit, true),
+    ] {
+        let disk = log_of(5);
+        let all = records(&disk, 1);
+        let [.., at, next, _] = all[..] else { panic!("{all:?}") };
+        edit(&disk, 1, |b| {
+            b[at + 9] = first;
+            reseal(b, at);
+            b[next + 9] = flags;
+            b.copy_within(at..at + 4, next + 24);
+            if of_the_same {
+                b[next + 8] = b[at + 8];
+                b.copy_within(at + 32..at + 56, next + 32);
+            }
+            reseal(b, next);
+        });
+        let refused = recover(&disk, Mode::Buffered);
+        let corruption = refused.as_ref().map(|_| ()).expect_err("is refused");
+        let corruption = corruption.corruption().expect("is damage");
+        assert_eq!(corruption.offset, next as u64, "flags {flags}");
+        assert_eq!(case_of(refused), EndCase::PartsOutOfOrder, "flags {flags}");
+    }
+}
+
+/// A checkpoint covers transactions in several records as it does others: wholly.
+#[test]
+fn a_transaction_in_several_records_may_be_covered() {
+    let disk = SimDisk::new(1);
+    let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+    let mut covers = vec![log.last_lsn()];
+    for n in 1..=6 {
+        covers.push(append(&mut log, n, if n % 2 == 0 { 5_000 } else { 100 }).expect("appended"));
+    }
+    log.sync().expect("synced");
+    for (n, covers) in covers.into_iter().enumerate() {
+        let opened = recover_from(&disk.kill(), &dir(), config(Mode::Buffered), Some(covers));
+        let (_, report, got) = opened.expect("sound");
+        assert!(got.iter().map(|got| got.version).eq(n as u64 + 1..=6), "from {covers}: {got:?}");
+        assert_eq!(report.applied, 6 - n as u64);
+    }
 }
 
 #[test]

@@ -444,7 +444,7 @@ fn a_gap_that_is_made_while_a_run_is_read_is_no_damage() {
         let job = log.release_before(ends[5], Disposal::Archive(archive.clone())).expect("some");
         job.run().expect("released");
         let job = log.release_before(ends[9], Disposal::Recycle(archive.clone())).expect("some");
-        let storage = Meanwhile::after(disk, listings, |_| drop(job.run().expect("released")));
+        let storage = Meanwhile::after(listings, disk, |_| drop(job.run().expect("released")));
         let mut reader = HistoryReader::new(storage, vec![dir(), archive]);
         let extent = reader.runs(&[run_of(3)], u64::MAX, &mut |_| Ok(()));
         let first = extent.map(|extent| extent.first_lsn);

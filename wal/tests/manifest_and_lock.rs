@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use in_mem_wal::limits::MAX_MANIFEST_BYTES;
 use in_mem_wal::manifest::MANIFEST_NAME;
 use in_mem_wal::{DirLock, LogError, Manifest, SimDisk, Storage};
 
@@ -34,6 +35,60 @@ fn round_trip_and_every_flipped_bit_and_length() {
     for len in 0..sound.len() {
         disk.put(&path, sound[..len].to_vec());
         assert!(Manifest::read(&disk, dir).is_err(), "length {len}");
+    }
+}
+
+/// What could not be read back is not written, and the old one stays.
+#[test]
+fn a_manifest_that_is_too_large_is_refused() {
+    let (disk, dir) = (SimDisk::new(1), Path::new("/db"));
+    disk.create_dir_all(dir).expect("made");
+    manifest(1).write(&disk, dir).expect("written");
+    let with = |properties: BTreeMap<String, String>| Manifest { properties, ..manifest(2) };
+    let long = with(BTreeMap::from([("key".into(), "x".repeat(65_536))]));
+    assert!(matches!(long.write(&disk, dir), Err(LogError::Config(_))));
+    let many = with((0..20_000).map(|n| (n.to_string(), String::new())).collect());
+    let refused = many.write(&disk, dir);
+    assert!(
+        matches!(refused, Err(LogError::TooLarge { bytes, limit: MAX_MANIFEST_BYTES }) if bytes > MAX_MANIFEST_BYTES),
+        "{refused:?}"
+    );
+    assert_eq!(Manifest::read(&disk, dir).expect("readable"), Some(manifest(1)));
+    let most = with(BTreeMap::from([("key".into(), "x".repeat(65_000))]));
+    most.write(&disk, dir).expect("fits");
+    assert_eq!(Manifest::read(&disk, dir).expect("readable"), Some(most));
+}
+
+/// Its checksum is right, and its fields are not what the format says.
+#[test]
+fn fields_that_lead_out_of_a_manifest_are_refused() {
+    let (disk, dir) = (SimDisk::new(1), Path::new("/db"));
+    disk.create_dir_all(dir).expect("made");
+    manifest(1).write(&disk, dir).expect("written");
+    let path = dir.join(MANIFEST_NAME);
+    let sound = disk.contents(&path).expect("there");
+    let forge = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = sound.clone();
+        change(&mut bytes);
+        bytes[12..16].fill(0);
+        let crc = crc32fast::hash(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        disk.put(&path, bytes);
+        Manifest::read(&disk, dir)
+    };
+    assert_eq!(forge(&|_| ()).expect("sound"), Some(manifest(1)));
+    let changes: [&dyn Fn(&mut Vec<u8>); 5] = [
+        // The length of its first text, bytes that are no text, one property more, one fewer, a byte behind the last.
+        &|bytes| bytes[33] = 0xff,
+        &|bytes| bytes[34] = 0xff,
+        &|bytes| bytes[44] += 1,
+        &|bytes| bytes[44] -= 1,
+        &|bytes| bytes.push(0),
+    ];
+    for (place, change) in changes.into_iter().enumerate() {
+        let refused = forge(change).map(|_| ()).expect_err("is refused");
+        assert!(matches!(&refused, LogError::Damaged { file, .. } if *file == path), "{place}: {refused}");
+        assert!(refused.to_string().contains("fields as the format describes them"), "{place}: {refused}");
     }
 }
 

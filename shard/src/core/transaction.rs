@@ -80,11 +80,6 @@ impl WriteSet {
         self.writes
     }
 
-    /// The writes, in order.
-    pub fn writes(&self) -> &[(RunId, Write)] {
-        &self.writes
-    }
-
     /// What the set says of the keys in a range, by key.
     pub fn range(
         &self,

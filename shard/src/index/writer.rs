@@ -248,13 +248,6 @@ impl IndexWriter {
         self.reclaim.trickle(self.arena.as_mut().expect("taken by drop only"));
     }
 
-    /// Goes on where [`IndexWriter::prefetch`] began: with the key's newest version and its entry.
-    #[inline]
-    pub fn prefetch_found(&self, key: &HashedKey<'_>) {
-        // SAFETY: as in `find`.
-        unsafe { self.shared.table.prefetch_found(key) };
-    }
-
     /// New keys are put in order all together, by [`IndexWriter::end_loading`] or before the next scan: for recovery.
     pub fn begin_loading(&mut self) {
         self.order.begin_loading();
@@ -381,12 +374,6 @@ impl IndexWriter {
         debug_assert!(version.0 >= self.shared.epoch.committed(), "publication goes forwards");
         self.shared.epoch.publish(version.0);
         self.commits_since_collect += 1;
-    }
-
-    /// The newest version published.
-    #[must_use]
-    pub fn committed(&self) -> Version {
-        Version(self.shared.epoch.committed())
     }
 
     /// Looks at who reads what, if enough has been published since the last time: what nobody can see any more is freed by the

@@ -123,8 +123,7 @@ impl<C: Core> Shard<C> {
     /// thread submitted before is run before.
     ///
     /// `f` works on the core directly: a write that has to be durable gets its ticket from the core, and the caller
-    /// gives it to [`wait_durable`](Self::wait_durable), [`ensure_durable`](Self::ensure_durable) or
-    /// [`pending`](Self::pending); before that nobody knows that a sync is wanted.
+    /// gives it to [`wait_durable`](Self::wait_durable) or [`ensure_durable`](Self::ensure_durable); before that nobody knows that a sync is wanted.
     ///
     /// # Errors
     /// The shard is busy, pinned, closed or poisoned, or this thread is inside a turn: `f` comes back. Give the command
@@ -215,12 +214,6 @@ impl<C: Core> Shard<C> {
                 self.inner.home.notify(&self.inner.counters);
             }
         }
-    }
-
-    /// An answer that is known but has to wait for `ticket`, as a [`Pending`].
-    pub fn pending(&self, reply: C::Reply, ticket: Ticket) -> Pending<C> {
-        self.ensure_durable(ticket);
-        Pending::answered(Arc::clone(&self.inner), reply, ticket)
     }
 
     /// Whether everything through `ticket` is durable.

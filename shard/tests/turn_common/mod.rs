@@ -2,9 +2,9 @@
 
 #![allow(dead_code, missing_docs, missing_debug_implementations, unreachable_pub)]
 
-use in_mem_shard::turn::{Core, Maintenance, SyncFailed, SyncJob, Ticket};
-use std::sync::Arc;
+use in_mem_shard::turn::{BackgroundJob, Core, Maintenance, SyncFailed, SyncJob, Ticket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 
 pub enum Command {
@@ -26,6 +26,26 @@ pub struct Disk {
     pub synced: AtomicU64,
     pub syncs: AtomicU64,
     pub fails: AtomicBool,
+    pub panics: AtomicBool,
+    /// How many syncs have begun.
+    pub begun: AtomicU64,
+    busy: Mutex<()>,
+    /// How much was done in the background.
+    pub prepared: AtomicU64,
+}
+
+impl Disk {
+    /// No sync ends as long as this is held.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many syncs have begun.
+    pub fn wait_for_syncs(&self, begun: u64) {
+        while self.begun.load(Ordering::SeqCst) < begun {
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +58,8 @@ pub struct List {
     pub expire: usize,
     pub clock: Arc<AtomicU64>,
     pub now: u64,
+    /// Background jobs to ask for.
+    pub to_prepare: u64,
 }
 
 pub struct Job {
@@ -49,6 +71,9 @@ pub struct Job {
 impl SyncJob for Job {
     fn run(&mut self) {
         std::thread::yield_now();
+        self.disk.begun.fetch_add(1, Ordering::SeqCst);
+        drop(self.disk.hold());
+        assert!(!self.disk.panics.load(Ordering::SeqCst), "asked to");
         self.ok = !self.disk.fails.load(Ordering::SeqCst);
         if self.ok {
             self.disk.synced.fetch_max(self.through, Ordering::SeqCst);
@@ -111,6 +136,14 @@ impl Core for List {
     fn maintain(&mut self, budget_ops: usize) -> Maintenance {
         self.expire = self.expire.saturating_sub(budget_ops);
         Maintenance { more: self.expire > 0, next: None }
+    }
+
+    fn background(&mut self) -> Option<BackgroundJob> {
+        self.to_prepare = self.to_prepare.checked_sub(1)?;
+        let disk = Arc::clone(&self.disk);
+        Some(Box::new(move || {
+            disk.prepared.fetch_add(1, Ordering::SeqCst);
+        }))
     }
 }
 

@@ -2,32 +2,49 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
 type Then = Box<dyn FnOnce(&SimDisk) + Send>;
 
-/// A disk on which something happens once, after directories were listed so many times.
+/// A disk on which something happens once, before or after a directory was listed.
 pub(crate) struct Meanwhile {
     disk: SimDisk,
-    /// Listings that are left until then.
-    left: AtomicUsize,
-    then: Mutex<Option<Then>>,
+    /// Before so many more listings, counted from 0.
+    then: Mutex<(u32, Option<Then>)>,
+    is_after: bool,
 }
 
 impl Meanwhile {
+    /// After the first listing.
     pub(crate) fn new(disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
-        Self::after(disk, 1, then)
+        Self::after(1, disk, then)
     }
 
-    pub(crate) fn after(
-        disk: SimDisk,
-        listings: usize,
-        then: impl FnOnce(&SimDisk) + Send + 'static,
-    ) -> Arc<Self> {
-        Arc::new(Self { disk, left: AtomicUsize::new(listings), then: Mutex::new(Some(Box::new(then))) })
+    /// After the `nth` listing, from 1.
+    pub(crate) fn after(nth: u32, disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { disk, then: Mutex::new((nth - 1, Some(Box::new(then)))), is_after: true })
+    }
+
+    /// Before the `nth` listing, from 1.
+    pub(crate) fn before(nth: u32, disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { disk, then: Mutex::new((nth - 1, Some(Box::new(then)))), is_after: false })
+    }
+
+    /// Whether it has happened.
+    pub(crate) fn has_happened(&self) -> bool {
+        self.then.lock().expect("no panic").1.is_none()
+    }
+
+    fn happen(&self) {
+        let mut then = self.then.lock().expect("no panic");
+        let now = if then.0 == 0 { then.1.take() } else { None };
+        then.0 = then.0.saturating_sub(1);
+        drop(then);
+        if let Some(now) = now {
+            now(&self.disk);
+        }
     }
 }
 
@@ -42,11 +59,12 @@ impl Storage for Meanwhile {
         self.disk.create_dir_all(path)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        if !self.is_after {
+            self.happen();
+        }
         let names = self.disk.read_dir(path);
-        // Relaxed: tests list from one thread.
-        let is_due = self.left.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_due && let Some(then) = self.then.lock().expect("no panic").take() {
-            then(&self.disk);
+        if self.is_after {
+            self.happen();
         }
         names
     }

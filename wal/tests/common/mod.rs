@@ -92,3 +92,38 @@ pub fn assert_prefix(got: &[Got], lens: &[usize]) {
         assert_eq!(g.payload, payload(g.version, lens[i]), "transaction {} is not whole", g.version);
     }
 }
+
+const HEADER: usize = 4096;
+
+/// The file of a segment.
+pub fn segment(n: u64) -> PathBuf {
+    dir().join(format!("{n:016x}.wal"))
+}
+
+/// Changes the bytes of a segment's file.
+pub fn edit(disk: &SimDisk, n: u64, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = disk.contents(&segment(n)).expect("there");
+    change(&mut bytes);
+    disk.put(&segment(n), bytes);
+}
+
+/// Offsets of the records of a segment.
+pub fn records(disk: &SimDisk, n: u64) -> Vec<usize> {
+    let bytes = disk.contents(&segment(n)).expect("there");
+    let (mut all, mut at) = (Vec::new(), HEADER);
+    while at + 64 <= bytes.len() && bytes[at..at + 64].iter().any(|b| *b != 0) {
+        all.push(at);
+        let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
+        at += (64 + len).next_multiple_of(8);
+    }
+    all.push(at);
+    all
+}
+
+/// Computes the checksum of the record at `at` again.
+pub fn reseal(bytes: &mut [u8], at: usize) {
+    let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
+    let end = at + (64 + len).next_multiple_of(8);
+    let crc = crc32fast::hash(&bytes[at + 4..end]);
+    bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+}

@@ -1,0 +1,197 @@
+//! `check` says where a log stands without opening it, and `salvage` hands out each whole transaction once, and names whatever
+//! it could not hand out.
+
+mod common;
+
+use common::*;
+use in_mem_wal::storage::sim::{FaultKind, OpKind};
+use in_mem_wal::{LogError, Lsn, Mode, SalvageReport, SimDisk, check, salvage};
+
+const HEADER: u64 = 4096;
+
+/// A log of three segments, of which the last goes on: 12 transactions, the seventh of which is in several records.
+fn log_of_three() -> (SimDisk, Vec<Got>) {
+    let disk = SimDisk::new(1);
+    let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+    for n in 1..=12 {
+        append(&mut log, n, if n == 7 { 8_000 } else { 30 * (13 - n as usize) }).expect("appended");
+    }
+    log.sync().expect("synced");
+    assert_eq!(log.position().segment, 3);
+    drop(log);
+    let (_, _, got) = recover(&disk.kill(), Mode::Buffered).expect("sound");
+    (disk, got)
+}
+
+fn save(disk: &SimDisk) -> Result<(Vec<Got>, SalvageReport), LogError> {
+    let mut got = Vec::new();
+    let report = salvage(disk, &dir(), &mut |r| {
+        got.push(Got { lsn: r.lsn, version: r.version, payload: r.payload.to_vec() });
+        Ok(())
+    })?;
+    assert_eq!(report.transactions, got.len() as u64);
+    Ok((got, report))
+}
+
+fn without(want: &[Got], versions: &[u64]) -> Vec<Got> {
+    want.iter().filter(|got| !versions.contains(&got.version)).cloned().collect()
+}
+
+#[test]
+fn a_directory_without_a_log_is_not_a_sound_one() {
+    let (disk, _) = log_of_three();
+    (1..=3).for_each(|n| disk.take(&segment(n)));
+    let report = check(&disk, &dir(), 3, None).expect("readable");
+    let problem = &report.problems[0];
+    assert!(
+        !report.sound() && problem.file == dir() && problem.what.contains("there is no log"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_torn_tail_is_told_once_and_leaves_the_log_sound() {
+    let (disk, want) = log_of_three();
+    let end = *records(&disk, 3).last().expect("some");
+    edit(&disk, 3, |bytes| bytes[end + 3..end + 90].fill(7));
+    let report = check(&disk, &dir(), 3, None).expect("readable");
+    let [problem] = &report.problems[..] else { panic!("{report:?}") };
+    assert_eq!((&problem.file, problem.offset, problem.serious), (&segment(3), end as u64, false));
+    assert!(report.sound() && report.transactions == 12 && report.last_lsn == want[11].lsn, "{report:?}");
+    // Whoever saves is told of them, and how many they are.
+    let (got, report) = save(&disk).expect("readable");
+    let [lost] = &report.lost[..] else { panic!("{report:?}") };
+    assert_eq!((got, lost.offset, lost.bytes), (want, end as u64, 90));
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_pointed_at() {
+    let (disk, _) = log_of_three();
+    let all = records(&disk, 3);
+    let at = all[all.len() - 2];
+    let newer = disk.kill();
+    edit(&newer, 3, |bytes| {
+        bytes[at + 8] = 0xf0;
+        reseal(bytes, at);
+    });
+    let report = check(&newer, &dir(), 3, None).expect("readable");
+    let problem = &report.problems[0];
+    assert_eq!((&problem.file, problem.offset, problem.serious), (&segment(3), at as u64, true));
+    assert!(problem.what.contains("0xf0"), "{problem:?}");
+    edit(&disk, 2, |bytes| bytes[8] = 9);
+    let report = check(&disk, &dir(), 3, None).expect("readable");
+    let problem = &report.problems[0];
+    assert_eq!((&problem.file, problem.offset, problem.serious), (&segment(2), 8, true));
+    assert!(problem.what.contains("format version 9"), "{problem:?}");
+}
+
+#[test]
+fn under_a_damaged_header_the_records_are_saved() {
+    let (disk, want) = log_of_three();
+    edit(&disk, 2, |bytes| bytes[30] ^= 4);
+    let (got, report) = save(&disk).expect("readable");
+    assert_eq!(got, want);
+    let [lost] = &report.lost[..] else { panic!("{report:?}") };
+    assert_eq!((&lost.file, lost.offset, lost.bytes), (&segment(2), 0, HEADER));
+    assert!(lost.what.contains("damaged header"), "{lost:?}");
+}
+
+/// Each operation fails in turn: an error, or everything but what is named as lost.
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_the_others_are_saved() {
+    let (disk, want) = log_of_three();
+    let sound = disk.kill();
+    sound.record_ops();
+    let (got, report) = save(&sound).expect("readable");
+    assert_eq!((got, report.lost.len()), (want.clone(), 0));
+    let (mut refused, mut unread) = (0, 0);
+    for op in sound.recorded_ops() {
+        let disk = disk.kill();
+        disk.fail(op.number, FaultKind::Eio, None, false);
+        match save(&disk) {
+            Err(error) => {
+                assert!(matches!(op.kind, OpKind::Exists | OpKind::ReadDir), "{op:?}: {error}");
+                refused += 1;
+            }
+            Ok((got, report)) if report.lost.is_empty() => assert_eq!(got, want, "{op:?}"),
+            Ok((got, report)) => {
+                let lost = &report.lost[0];
+                assert!(lost.file == op.path && lost.what.contains("cannot be read"), "{op:?}: {report:?}");
+                // The seventh begins in the first segment, and ends in the third.
+                assert!(
+                    got.len() < want.len() && got.iter().all(|got| want.contains(got)),
+                    "{op:?}: {got:?}"
+                );
+                unread += 1;
+            }
+        }
+    }
+    assert!(refused >= 2 && unread >= 3 * 3, "{refused} refused, {unread} files unread");
+}
+
+#[test]
+fn what_is_there_twice_is_handed_out_once() {
+    let (disk, want) = log_of_three();
+    disk.put(&segment(9), disk.contents(&segment(1)).expect("there"));
+    let (got, report) = save(&disk).expect("readable");
+    assert_eq!(got, want);
+    assert!(!report.lost.is_empty());
+    for lost in &report.lost {
+        assert!(lost.file == segment(9) && lost.what.contains("again"), "{lost:?}");
+    }
+}
+
+/// A transaction in several records comes out whole or not at all, whichever of them is gone, and is named then.
+#[test]
+fn without_one_of_its_parts_a_transaction_is_left_out() {
+    let (disk, want) = log_of_three();
+    let parts: Vec<(u64, usize)> = (1..=3)
+        .flat_map(|n| records(&disk, n).into_iter().map(move |at| (n, at)))
+        .filter(|&(n, at)| {
+            let bytes = disk.contents(&segment(n)).expect("there");
+            bytes.get(at + 9).is_some_and(|flags| flags & 3 != 0)
+        })
+        .collect();
+    assert_eq!(parts.len(), 3, "a first, one between, a last");
+    for &(n, at) in &parts {
+        let disk = disk.kill();
+        edit(&disk, n, |bytes| bytes[at + 70] ^= 1);
+        let (got, report) = save(&disk).expect("readable");
+        assert_eq!(got, without(&want, &[7]), "without the part at {at} of segment {n}");
+        assert!(report.lost.iter().any(|lost| lost.what.contains("a transaction lacks")), "{report:?}");
+    }
+    // The whole segment that it begins in: what is left of it is no transaction.
+    let gone = disk.kill();
+    gone.take(&segment(1));
+    let (got, report) = save(&gone).expect("readable");
+    assert_eq!(got, without(&want, &[1, 2, 3, 4, 5, 6, 7]));
+    assert!(report.lost.iter().any(|lost| lost.what.contains("lacks its first part")), "{report:?}");
+    // One that says of itself that it was longer.
+    let (n, at) = parts[0];
+    edit(&disk, n, |bytes| {
+        bytes[at + 64] ^= 1;
+        reseal(bytes, at);
+    });
+    let (got, report) = save(&disk).expect("readable");
+    assert_eq!(got, without(&want, &[7]));
+    let [lost] = &report.lost[..] else { panic!("{report:?}") };
+    assert!(lost.what.contains("lacks a part"), "{lost:?}");
+}
+
+/// A transaction that a crash cut off was discarded when the log was opened again, as the log says: nothing is lost.
+#[test]
+fn a_transaction_that_was_discarded_is_not_missed() {
+    let (disk, want) = log_of_three();
+    let first = records(&disk, 1);
+    // Behind its first part, which is the last record but the seal.
+    let behind = first[first.len() - 2];
+    edit(&disk, 1, |bytes| bytes[behind..].fill(0));
+    [2, 3].into_iter().for_each(|n| disk.take(&segment(n)));
+    let (mut log, report, got) = recover(&disk, Mode::Buffered).expect("opened");
+    assert!(report.discarded_incomplete && got == want[..6], "{report:?}");
+    append(&mut log, 7, 300).expect("appended");
+    log.sync().expect("synced");
+    let (got, report) = save(&disk).expect("readable");
+    assert_eq!((got.len(), got[6].version, got[6].payload.len()), (7, 7, 300));
+    assert!(report.lost.is_empty() && got[6].lsn > Lsn(8), "{report:?}");
+}
