@@ -202,6 +202,23 @@ fn a_fork_of_the_past_takes_back_what_came_after() {
     assert_eq!(db.run(id).expect("there").kv().get("a").expect("reads"), Some(Value::from(2)));
 }
 
+/// Replayed from the log, the commit that makes the fork took back its parent's last events before the fork was one at all: its chain
+/// ended in nothing, and what was appended next broke it.
+#[test]
+fn a_fork_of_the_past_that_appended_nothing_has_its_chain_after_reopening() {
+    let (dir, db, forked) = fork_of_a_past();
+    let (id, head) = (forked.id(), forked.events().head().expect("there"));
+    assert_eq!(head.len, 3);
+    drop(forked);
+    db.close().expect("closes");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let forked = db.run(id).expect("there");
+    assert_eq!(forked.events().head().expect("there"), head);
+    forked.events().append("n", 30).expect("appends");
+    assert!(forked.events().verify_chain().expect("reads").is_intact());
+    assert!(forked.verify().expect("verifies").is_same());
+}
+
 #[test]
 fn a_fork_outlives_its_parent_and_its_parents_values() {
     let clock = ManualClock::new(Timestamp(1_000_000));
