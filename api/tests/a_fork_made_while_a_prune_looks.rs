@@ -1,27 +1,69 @@
-//! A prune asks who holds a run, reads the log, and then erases: a fork that is made in between keeps its past.
+//! A prune asks who holds a run, reads the log, and then erases: a fork that is made in between keeps its past. And what it notes
+//! on the way is not forgotten before it is done.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use in_mem::{Database, ForkOptions, Point, RetentionPolicy, RunStatus};
+use in_mem::{Database, ForkOptions, Point, RetentionPolicy, RunId, RunStatus};
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
-type Then = Box<dyn FnOnce() + Send>;
+type Then = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// A disk on which something happens when the note of an erase is about to be written: behind everything that was asked.
-struct BeforeTheNote {
+/// A disk on which something happens, once, when a file whose name ends so is about to be opened.
+#[derive(Clone)]
+struct Before {
     disk: SimDisk,
-    then: Arc<Mutex<Option<Then>>>,
+    then: Arc<Mutex<Option<(&'static str, Then)>>>,
 }
 
-impl std::fmt::Debug for BeforeTheNote {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BeforeTheNote")
+/// The note of an erase is about to be written: behind everything that was asked.
+const THE_NOTE: &str = "ERASING.tmp";
+/// The log is read: behind what is asked first.
+const THE_LOG: &str = ".wal";
+
+impl Before {
+    fn new() -> Self {
+        Self { disk: SimDisk::new(1), then: Arc::default() }
+    }
+
+    fn open(&self) -> Database {
+        let builder = Database::builder().path("/db").shards(1).storage(Arc::new(self.clone()));
+        builder.background(false).open().expect("opens")
+    }
+
+    fn at(&self, name: &'static str, then: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        *self.then.lock().expect("no panic") = Some((name, Box::new(then)));
+    }
+
+    /// A fork of this run, made before this file is opened.
+    fn fork_at(&self, name: &'static str, db: &Database, parent: RunId) -> Arc<Mutex<Option<RunId>>> {
+        let made = Arc::new(Mutex::new(None));
+        let (db, note) = (db.clone(), made.clone());
+        self.at(name, move || {
+            let fork = db.fork(parent, Point::Now, ForkOptions::default()).expect("forks");
+            *note.lock().expect("no panic") = Some(fork.id());
+            Ok(())
+        });
+        made
+    }
+
+    fn files_with(&self, text: &str) -> Vec<PathBuf> {
+        let holds = |path: &PathBuf| {
+            let bytes = self.disk.contents(path).expect("is there");
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        self.disk.files().into_iter().filter(holds).collect()
     }
 }
 
-impl Storage for BeforeTheNote {
+impl std::fmt::Debug for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Before")
+    }
+}
+
+impl Storage for Before {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.disk.create_dir_all(path)
     }
@@ -32,11 +74,11 @@ impl Storage for BeforeTheNote {
         self.disk.exists(path)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        if path.ends_with("ERASING.tmp") {
-            let then = self.then.lock().expect("no panic").take();
-            if let Some(then) = then {
-                then();
-            }
+        // Taken out first: what it does may open files.
+        let then =
+            self.then.lock().expect("no panic").take_if(|(name, _)| path.to_string_lossy().ends_with(*name));
+        if let Some((_, then)) = then {
+            then()?;
         }
         self.disk.open(path, mode)
     }
@@ -51,29 +93,19 @@ impl Storage for BeforeTheNote {
     }
 }
 
+fn all() -> RetentionPolicy {
+    RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() }
+}
+
 #[test]
 fn keeps_its_past_until_it_is_gone() {
-    let then: Arc<Mutex<Option<Then>>> = Arc::default();
-    let disk = SimDisk::new(1);
-    let storage = Arc::new(BeforeTheNote { disk: disk.clone(), then: then.clone() });
-    let open = || {
-        let builder = Database::builder().path("/db").shards(1).storage(storage.clone());
-        builder.background(false).open().expect("opens")
-    };
-    let db = open();
+    let disk = Before::new();
+    let db = disk.open();
     let parent = db.begin_run("parent").expect("begins");
     parent.kv().put("k", "of the parent").expect("puts");
     parent.end(RunStatus::Completed).expect("ends");
-    let made = Arc::new(Mutex::new(None));
-    *then.lock().expect("no panic") = Some({
-        let (db, made, parent) = (db.clone(), made.clone(), parent.id());
-        Box::new(move || {
-            let fork = db.fork(parent, Point::Now, ForkOptions::default()).expect("forks");
-            *made.lock().expect("no panic") = Some(fork.id());
-        })
-    });
-    let all = RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() };
-    db.prune(&all, false).expect("prunes");
+    let made = disk.fork_at(THE_NOTE, &db, parent.id());
+    db.prune(&all(), false).expect("prunes");
     let fork = made.lock().expect("no panic").expect("was made");
     assert!(db.run(parent.id()).is_err(), "is gone");
     let check = |db: &Database| {
@@ -83,15 +115,82 @@ fn keeps_its_past_until_it_is_gone() {
     check(&db);
     drop(parent);
     db.close().expect("closes");
-    let db = open();
+    let db = disk.open();
     check(&db);
     // It goes with the first prune behind the fork.
     db.run(fork).expect("is there").delete().expect("deletes");
-    let report = db.prune(&all, false).expect("prunes");
+    let report = db.prune(&all(), false).expect("prunes");
     assert_eq!(report.released.len(), 1);
-    let holds = |path: &std::path::PathBuf| {
-        let bytes = disk.contents(path).expect("is there");
-        bytes.windows(13).any(|window| window == b"of the parent")
-    };
-    assert_eq!(disk.files().into_iter().filter(holds).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(disk.files_with("of the parent"), Vec::<PathBuf>::new());
+}
+
+/// A run that is gone, and an ended fork for which its past is kept.
+fn held_for_a_fork(db: &Database) -> RunId {
+    let gone = db.begin_run("gone").expect("begins");
+    gone.kv().put("k", "of the one that is gone").expect("puts");
+    let fork = gone.fork(ForkOptions::default()).expect("forks");
+    fork.kv().put("own", "of the fork").expect("puts");
+    gone.end(RunStatus::Completed).expect("ends");
+    db.prune(&all(), false).expect("prunes");
+    assert!(db.run(gone.id()).is_err(), "is gone");
+    fork.end(RunStatus::Completed).expect("ends");
+    fork.id()
+}
+
+/// The prune took it off the list of what is kept, though it had just put it there anew: its past was never erased.
+#[test]
+fn keeps_what_was_kept_before_no_longer_than_that() {
+    let disk = Before::new();
+    let db = disk.open();
+    let fork = held_for_a_fork(&db);
+    let made = disk.fork_at(THE_NOTE, &db, fork);
+    db.prune(&all(), false).expect("prunes");
+    let again = made.lock().expect("no panic").expect("was made");
+    assert!(db.replay(again).expect("its past is whole").kv().exists("k"));
+    db.run(again).expect("is there").delete().expect("deletes");
+    db.prune(&all(), false).expect("prunes");
+    assert_eq!(disk.files_with("of the fork"), Vec::<PathBuf>::new());
+    assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
+/// Its parent's past was kept for it, and what that goes on from was not.
+#[test]
+fn keeps_all_of_its_past_where_only_the_past_goes() {
+    let disk = Before::new();
+    let db = disk.open();
+    let fork = held_for_a_fork(&db);
+    let made = disk.fork_at(THE_LOG, &db, fork);
+    db.prune(&RetentionPolicy { history_only: true, ..all() }, false).expect("prunes");
+    let again = made.lock().expect("no panic").expect("was made");
+    assert!(db.replay(again).expect("its past is whole").kv().exists("k"));
+    assert!(db.replay(fork).expect("its past is whole").kv().exists("k"));
+}
+
+/// The note of what is to be erased was taken for one that was just refused, and removed.
+#[test]
+fn an_erase_is_not_forgotten_where_its_end_fails_twice() {
+    let disk = Before::new();
+    let db = disk.open();
+    let run = db.begin_run("erased").expect("begins");
+    run.kv().put("k", "what is to go").expect("puts");
+    run.end(RunStatus::Completed).expect("ends");
+    let refuse = || Err(io::Error::other("refused"));
+    let (noted, then) = (disk.clone(), refuse);
+    // Behind the note: the first segment that is opened is that which the log goes on in, or that is written anew.
+    disk.at(THE_NOTE, move || {
+        noted.at(THE_LOG, then);
+        Ok(())
+    });
+    db.prune(&all(), false).expect_err("is refused");
+    assert!(db.run(run.id()).is_err(), "is gone");
+    drop(run);
+    db.close().ok();
+    assert!(!disk.files_with("what is to go").is_empty(), "it was cut off");
+    disk.at(THE_NOTE, refuse);
+    let db = disk.open();
+    db.close().expect("closes");
+    disk.at("nothing", || Ok(()));
+    let db = disk.open();
+    assert_eq!(disk.files_with("what is to go"), Vec::<PathBuf>::new());
+    db.close().expect("closes");
 }

@@ -142,7 +142,10 @@ impl Engine {
         }
         // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
         self.sync()?;
-        write_intent(&*self.storage, path, runs, whole)?;
+        // One that is resumed has its note, which must outlast that it cannot be written again.
+        if !is_resumed {
+            write_intent(&*self.storage, path, runs, whole)?;
+        }
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
             if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
@@ -166,6 +169,7 @@ impl Engine {
         }
         let erased = self.erase_past(path, &gone)?;
         remove_intent(&*self.storage, path)?;
+        self.remove_held(&gone)?;
         Ok(erased)
     }
 

@@ -45,8 +45,9 @@ impl Engine {
     /// These are erased: they are held no more.
     pub(super) fn remove_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
         let mut held = self.held()?;
+        let noted = held.len();
         held.retain(|run| !runs.contains(run));
-        self.write_held(&held)
+        if held.len() < noted { self.write_held(&held) } else { Ok(()) }
     }
 
     fn held(&self) -> Result<BTreeSet<RunId>, Error> {

@@ -167,6 +167,9 @@ impl Engine {
                     gone.remove(run);
                 }
             }
+            // With what such a fork goes on from through them.
+            let (released, _) = self.held_before(&free.intersection(&gone).copied().collect())?;
+            gone.retain(|run| free.contains(run) || released.contains(run));
         }
         // Written down first: that what is kept for forks goes when they do must not be forgotten.
         let known: BTreeSet<RunId> = still_held.union(&released).copied().collect();
@@ -182,9 +185,8 @@ impl Engine {
         // Else neither a checkpoint nor a read of the archive would find anything.
         if drops || past.bytes > 0 {
             report.log_bytes_erased = self.erase_runs(&gone, !history_only)?.bytes;
-        }
-        if !released.is_empty() {
-            self.remove_held(&released)?;
+        } else {
+            self.remove_held(&gone)?;
         }
         if history_only {
             self.note_without_past(&free.intersection(&gone).copied().collect())?;
