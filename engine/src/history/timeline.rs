@@ -335,9 +335,12 @@ impl Timeline {
             .collect()
     }
 
-    /// The commit that first wrote a key.
+    /// The commit that first wrote a value under a key, in the run's last life. A fork of the past begins by taking back what its
+    /// parent wrote.
     pub fn first_written(&self, tag: Tag, user: &[u8]) -> Option<Version> {
-        let first = self.key(tag, user)?.versions.first()?;
+        let (key, begin) = (self.key(tag, user)?, self.last_life().begin);
+        let mut own = key.versions.iter().filter(|version| version.commit >= begin);
+        let first = own.find(|version| version.value.is_some())?;
         self.commit_version(first.commit as usize - 1)
     }
 
