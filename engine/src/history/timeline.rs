@@ -20,6 +20,10 @@ use super::error::HistoryError;
 use crate::engine::Engine;
 use crate::error::Error;
 
+mod lives;
+
+use lives::Life;
+
 /// A point of a run's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,14 +85,6 @@ pub struct KeyMoment {
     pub timestamp: Timestamp,
     /// The value; `None`: deleted.
     pub value: Option<Value>,
-}
-
-#[derive(Debug)]
-struct Life {
-    /// Its first commit, counted from 1.
-    begin: u32,
-    /// What a fork shares with its parent.
-    base: Option<View>,
 }
 
 /// The whole past of a run, as read from the log at one moment.
@@ -222,28 +218,6 @@ impl Timeline {
     /// The run.
     pub fn run(&self) -> RunId {
         self.run
-    }
-
-    /// The life that the run is in behind so many commits.
-    fn life(&self, place: usize) -> &Life {
-        let behind = self.lives.partition_point(|life| life.begin as usize <= place);
-        &self.lives[behind.saturating_sub(1)]
-    }
-
-    /// The last one.
-    fn last_life(&self) -> &Life {
-        &self.lives[self.lives.len() - 1]
-    }
-
-    /// The commits up to a version that made the run again, counted from 1, with what was known of it as a whole then.
-    fn made_again(&self, up_to: Version) -> Vec<(u32, RunMeta)> {
-        let versions = self.key(Tag::Run, b"").map_or(&[][..], |key| &key.versions);
-        let made = versions.iter().filter(|version| version.commit > 1).filter_map(|version| {
-            let meta = RunMeta::from_value(version.value.as_ref()?)?;
-            let at = self.commits[version.commit as usize - 1].version;
-            (meta.first_version == at && at <= up_to).then_some((version.commit, meta))
-        });
-        made.collect()
     }
 
     /// How many commits there are.
