@@ -1,34 +1,69 @@
-//! A prune asks who holds a run, reads the log, and then erases: a fork that is made in between keeps its past.
+//! A prune asks who holds a run, reads the log, and then erases: a fork that is made in between keeps its past. And what it notes
+//! on the way is not forgotten before it is done.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use in_mem::{Database, ForkOptions, Point, RetentionPolicy, RunStatus};
+use in_mem::{Database, ForkOptions, Point, RetentionPolicy, RunId, RunStatus};
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
-type Then = Box<dyn FnOnce() + Send>;
-
-/// The note of an erase: it is written behind everything that was asked.
-const NOTE: &str = "ERASING.tmp";
-
-/// A segment: the log is read behind the first look at who holds what.
-const SEGMENT: &str = ".wal";
+type Then = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// A disk on which something happens, once, when a file whose name ends so is about to be opened.
-struct BeforeAFile {
+#[derive(Clone)]
+struct Before {
     disk: SimDisk,
-    ending: &'static str,
-    then: Arc<Mutex<Option<Then>>>,
+    then: Arc<Mutex<Option<(&'static str, Then)>>>,
 }
 
-impl std::fmt::Debug for BeforeAFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BeforeAFile")
+/// The note of an erase is about to be written: behind everything that was asked.
+const THE_NOTE: &str = "ERASING.tmp";
+/// The log is read: behind what is asked first.
+const THE_LOG: &str = ".wal";
+
+impl Before {
+    fn new() -> Self {
+        Self { disk: SimDisk::new(1), then: Arc::default() }
+    }
+
+    fn open(&self) -> Database {
+        let builder = Database::builder().path("/db").shards(1).storage(Arc::new(self.clone()));
+        builder.background(false).open().expect("opens")
+    }
+
+    fn at(&self, name: &'static str, then: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        *self.then.lock().expect("no panic") = Some((name, Box::new(then)));
+    }
+
+    /// A fork of this run, made before this file is opened.
+    fn fork_at(&self, name: &'static str, db: &Database, parent: RunId) -> Arc<Mutex<Option<RunId>>> {
+        let made = Arc::new(Mutex::new(None));
+        let (db, note) = (db.clone(), made.clone());
+        self.at(name, move || {
+            let fork = db.fork(parent, Point::Now, ForkOptions::default()).expect("forks");
+            *note.lock().expect("no panic") = Some(fork.id());
+            Ok(())
+        });
+        made
+    }
+
+    fn files_with(&self, text: &str) -> Vec<PathBuf> {
+        let holds = |path: &PathBuf| {
+            let bytes = self.disk.contents(path).expect("is there");
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        self.disk.files().into_iter().filter(holds).collect()
     }
 }
 
-impl Storage for BeforeAFile {
+impl std::fmt::Debug for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Before")
+    }
+}
+
+impl Storage for Before {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.disk.create_dir_all(path)
     }
@@ -39,11 +74,11 @@ impl Storage for BeforeAFile {
         self.disk.exists(path)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        if path.to_string_lossy().ends_with(self.ending) {
-            let then = self.then.lock().expect("no panic").take();
-            if let Some(then) = then {
-                then();
-            }
+        // Taken out first: what it does may open files.
+        let then =
+            self.then.lock().expect("no panic").take_if(|(name, _)| path.to_string_lossy().ends_with(*name));
+        if let Some((_, then)) = then {
+            then()?;
         }
         self.disk.open(path, mode)
     }
@@ -58,29 +93,19 @@ impl Storage for BeforeAFile {
     }
 }
 
+fn all() -> RetentionPolicy {
+    RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() }
+}
+
 #[test]
 fn keeps_its_past_until_it_is_gone() {
-    let then: Arc<Mutex<Option<Then>>> = Arc::default();
-    let disk = SimDisk::new(1);
-    let storage = Arc::new(BeforeAFile { disk: disk.clone(), ending: NOTE, then: then.clone() });
-    let open = || {
-        let builder = Database::builder().path("/db").shards(1).storage(storage.clone());
-        builder.background(false).open().expect("opens")
-    };
-    let db = open();
+    let disk = Before::new();
+    let db = disk.open();
     let parent = db.begin_run("parent").expect("begins");
     parent.kv().put("k", "of the parent").expect("puts");
     parent.end(RunStatus::Completed).expect("ends");
-    let made = Arc::new(Mutex::new(None));
-    *then.lock().expect("no panic") = Some({
-        let (db, made, parent) = (db.clone(), made.clone(), parent.id());
-        Box::new(move || {
-            let fork = db.fork(parent, Point::Now, ForkOptions::default()).expect("forks");
-            *made.lock().expect("no panic") = Some(fork.id());
-        })
-    });
-    let all = RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() };
-    db.prune(&all, false).expect("prunes");
+    let made = disk.fork_at(THE_NOTE, &db, parent.id());
+    db.prune(&all(), false).expect("prunes");
     let fork = made.lock().expect("no panic").expect("was made");
     assert!(db.run(parent.id()).is_err(), "is gone");
     let check = |db: &Database| {
@@ -90,55 +115,87 @@ fn keeps_its_past_until_it_is_gone() {
     check(&db);
     drop(parent);
     db.close().expect("closes");
-    let db = open();
+    let db = disk.open();
     check(&db);
     // It goes with the first prune behind the fork.
     db.run(fork).expect("is there").delete().expect("deletes");
-    let report = db.prune(&all, false).expect("prunes");
+    let report = db.prune(&all(), false).expect("prunes");
     assert_eq!(report.released.len(), 1);
-    let holds = |path: &std::path::PathBuf| {
-        let bytes = disk.contents(path).expect("is there");
-        bytes.windows(13).any(|window| window == b"of the parent")
-    };
-    assert_eq!(disk.files().into_iter().filter(holds).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(disk.files_with("of the parent"), Vec::<PathBuf>::new());
 }
 
-/// A parent that is gone, whose past its fork holds, and a fork of that fork that is made while the fork is pruned: it goes on from
-/// both, and both go with it.
+/// A run that is gone, and an ended fork for which its past is kept.
+fn held_for_a_fork(db: &Database) -> RunId {
+    let gone = db.begin_run("gone").expect("begins");
+    gone.kv().put("k", "of the one that is gone").expect("puts");
+    let fork = gone.fork(ForkOptions::default()).expect("forks");
+    fork.kv().put("own", "of the fork").expect("puts");
+    gone.end(RunStatus::Completed).expect("ends");
+    db.prune(&all(), false).expect("prunes");
+    assert!(db.run(gone.id()).is_err(), "is gone");
+    fork.end(RunStatus::Completed).expect("ends");
+    fork.id()
+}
+
+/// The prune took it off the list of what is kept, though it had just put it there anew: its past was never erased.
 #[test]
-fn keeps_the_past_of_those_that_were_gone_before() {
-    for (history_only, ending) in [(false, NOTE), (true, SEGMENT)] {
-        let then: Arc<Mutex<Option<Then>>> = Arc::default();
-        let disk = SimDisk::new(1);
-        let storage = Arc::new(BeforeAFile { disk: disk.clone(), ending, then: then.clone() });
-        let builder = Database::builder().path("/db").shards(1).storage(storage);
-        let db = builder.background(false).open().expect("opens");
-        let parent = db.begin_run("parent").expect("begins");
-        parent.kv().put("k", "of the parent").expect("puts");
-        let fork = db.fork(parent.id(), Point::Now, ForkOptions::default()).expect("forks");
-        parent.end(RunStatus::Completed).expect("ends");
-        fork.end(RunStatus::Completed).expect("ends");
-        let keep = |newest| RetentionPolicy { keep_newest: Some(newest), ..RetentionPolicy::default() };
-        db.prune(&keep(1), false).expect("prunes");
-        assert!(db.run(parent.id()).is_err() && db.run(fork.id()).is_ok(), "the parent goes, its past stays");
-        let made = Arc::new(Mutex::new(None));
-        *then.lock().expect("no panic") = Some({
-            let (db, made, fork) = (db.clone(), made.clone(), fork.id());
-            Box::new(move || {
-                let later = db.fork(fork, Point::Now, ForkOptions::default()).expect("forks");
-                *made.lock().expect("no panic") = Some(later.id());
-            })
-        });
-        db.prune(&RetentionPolicy { history_only, ..keep(0) }, false).expect("prunes");
-        let later = db.run(made.lock().expect("no panic").expect("was made")).expect("is there");
-        assert!(db.replay(later.id()).expect("its past is whole").kv().exists("k"), "{history_only}");
-        later.delete().expect("deletes");
-        let released = db.prune(&keep(0), false).expect("prunes").released;
-        assert!(released.contains(&parent.id()), "history only: {history_only}: {released:?}");
-        let holds = |path: &std::path::PathBuf| {
-            let bytes = disk.contents(path).expect("is there");
-            bytes.windows(13).any(|window| window == b"of the parent")
-        };
-        assert_eq!(disk.files().into_iter().find(holds), None, "history only: {history_only}");
-    }
+fn keeps_what_was_kept_before_no_longer_than_that() {
+    let disk = Before::new();
+    let db = disk.open();
+    let fork = held_for_a_fork(&db);
+    let made = disk.fork_at(THE_NOTE, &db, fork);
+    db.prune(&all(), false).expect("prunes");
+    let again = made.lock().expect("no panic").expect("was made");
+    assert!(db.replay(again).expect("its past is whole").kv().exists("k"));
+    db.run(again).expect("is there").delete().expect("deletes");
+    db.prune(&all(), false).expect("prunes");
+    assert_eq!(disk.files_with("of the fork"), Vec::<PathBuf>::new());
+    assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
+/// Its parent's past was kept for it, and what that goes on from was not.
+#[test]
+fn keeps_all_of_its_past_where_only_the_past_goes() {
+    let disk = Before::new();
+    let db = disk.open();
+    let fork = held_for_a_fork(&db);
+    let made = disk.fork_at(THE_LOG, &db, fork);
+    db.prune(&RetentionPolicy { history_only: true, ..all() }, false).expect("prunes");
+    let again = made.lock().expect("no panic").expect("was made");
+    assert!(db.replay(again).expect("its past is whole").kv().exists("k"));
+    assert!(db.replay(fork).expect("its past is whole").kv().exists("k"));
+    // All of it goes with the last that held it.
+    db.run(again).expect("is there").delete().expect("deletes");
+    db.prune(&all(), false).expect("prunes");
+    assert_eq!(disk.files_with("of the fork"), Vec::<PathBuf>::new());
+    assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
+/// The note of what is to be erased was taken for one that was just refused, and removed.
+#[test]
+fn an_erase_is_not_forgotten_where_its_end_fails_twice() {
+    let disk = Before::new();
+    let db = disk.open();
+    let run = db.begin_run("erased").expect("begins");
+    run.kv().put("k", "what is to go").expect("puts");
+    run.end(RunStatus::Completed).expect("ends");
+    let refuse = || Err(io::Error::other("refused"));
+    let (noted, then) = (disk.clone(), refuse);
+    // Behind the note: the first segment that is opened is that which the log goes on in, or that is written anew.
+    disk.at(THE_NOTE, move || {
+        noted.at(THE_LOG, then);
+        Ok(())
+    });
+    db.prune(&all(), false).expect_err("is refused");
+    assert!(db.run(run.id()).is_err(), "is gone");
+    drop(run);
+    db.close().ok();
+    assert!(!disk.files_with("what is to go").is_empty(), "it was cut off");
+    disk.at(THE_NOTE, refuse);
+    let db = disk.open();
+    db.close().expect("closes");
+    disk.at("nothing", || Ok(()));
+    let db = disk.open();
+    assert_eq!(disk.files_with("what is to go"), Vec::<PathBuf>::new());
+    db.close().expect("closes");
 }

@@ -81,3 +81,27 @@ fn every_query_over_a_fork_gives_what_it_gives_of_a_run_of_its_own() {
     parent.delete().expect("deletes");
     assert_eq!(asked(&fork_of_fork), asked(&plain), "whatever becomes of the parent");
 }
+
+/// A fork of the past takes back its parent's span first, and a run that is made again was another before: neither is where the span
+/// was recorded.
+#[test]
+fn what_a_run_knew_at_a_span_is_what_it_knew_when_it_recorded_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("k", 1).expect("puts");
+    let then = parent.info().expect("there").last_version;
+    parent.traces().record_many(&spans(0, 1)).expect("records");
+    let fork = db.fork(parent.id(), then, ForkOptions::default()).expect("forks");
+    fork.kv().put("k", 2).expect("puts");
+    fork.traces().record_many(&spans(0, 1)).expect("records");
+    let known = |run: &in_mem::Run| run.at_span("s0").expect("recorded").kv().get("k").expect("there");
+    assert_eq!(known(&fork), 2.into());
+    let id = parent.id();
+    parent.delete().expect("deletes");
+    let again = db.new_run("again").id(id).begin().expect("begins");
+    again.kv().put("k", 3).expect("puts");
+    assert!(again.at_span("s0").is_err(), "it recorded none yet");
+    again.traces().record_many(&spans(0, 1)).expect("records");
+    assert_eq!(known(&again), 3.into());
+}

@@ -202,6 +202,23 @@ fn a_fork_of_the_past_takes_back_what_came_after() {
     assert_eq!(db.run(id).expect("there").kv().get("a").expect("reads"), Some(Value::from(2)));
 }
 
+/// Replayed from the log, the commit that makes the fork took back its parent's last events before the fork was one at all: its chain
+/// ended in nothing, and what was appended next broke it.
+#[test]
+fn a_fork_of_the_past_that_appended_nothing_has_its_chain_after_reopening() {
+    let (dir, db, forked) = fork_of_a_past();
+    let (id, head) = (forked.id(), forked.events().head().expect("there"));
+    assert_eq!(head.len, 3);
+    drop(forked);
+    db.close().expect("closes");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let forked = db.run(id).expect("there");
+    assert_eq!(forked.events().head().expect("there"), head);
+    forked.events().append("n", 30).expect("appends");
+    assert!(forked.events().verify_chain().expect("reads").is_intact());
+    assert!(forked.verify().expect("verifies").is_same());
+}
+
 #[test]
 fn a_fork_outlives_its_parent_and_its_parents_values() {
     let clock = ManualClock::new(Timestamp(1_000_000));
@@ -379,4 +396,81 @@ fn a_snapshot_sees_nothing_of_a_fork_that_was_made_since() {
     assert_eq!(tx.kv_of(&fork).get("k").expect("reads"), None);
     assert!(tx.kv_of(&fork).list("").expect("lists").is_empty());
     assert_eq!(fork.kv().get("k").expect("reads"), Some(Value::from(2)));
+}
+
+/// The log of a run under whose id there was another before: what that went on from was taken for what this one does.
+#[test]
+fn a_run_made_again_under_its_id_has_the_past_of_its_own_life() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("k", 1).expect("puts");
+    parent.events().append("n", 1).expect("appends");
+    let fork = parent.fork(ForkOptions::default()).expect("forks");
+    fork.kv().put("own", 2).expect("puts");
+    let (id, then, was) = (fork.id(), version(&fork), read(&fork));
+    fork.delete().expect("deletes");
+    // No fork any more.
+    let plain = db.new_run("plain").id(id).begin().expect("begins");
+    plain.kv().put("plain", 3).expect("puts");
+    assert!(plain.verify().expect("verifies").is_same());
+    assert_eq!(replayed(&plain, Point::Now), read(&plain));
+    plain.delete().expect("deletes");
+    // And one again, of a later version.
+    parent.kv().put("k", 4).expect("puts");
+    let fork = parent.fork(ForkOptions::default().id(id)).expect("forks");
+    fork.events().append("n", 5).expect("appends");
+    assert_eq!(replayed(&fork, Point::Now), read(&fork));
+    assert!(fork.verify().expect("verifies").is_same());
+    let again = fork_at(&db, &fork, Point::Version(version(&fork)));
+    assert_eq!(read(&again), read(&fork));
+    assert_eq!(replayed(&fork, Point::Event(0)).kv["k"], Value::from(1), "the parent's");
+    assert_eq!(replayed(&fork, Point::Event(1)), read(&fork));
+    // The first of its lives is still what it was.
+    assert_eq!(replayed(&fork, Point::Version(then)), was);
+    assert_eq!(read(&fork_at(&db, &fork, Point::Version(then))), was);
+    let gone = Point::Version(Version(then.0 + 1));
+    assert_eq!(replayed(&fork, gone), Model::default());
+}
+
+/// A fork goes on from what its parent was, whatever is under the parent's id by now: the fork's own fork, say.
+#[test]
+fn a_fork_has_its_past_whatever_became_of_its_parent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("k", 1).expect("puts");
+    let fork = parent.fork(ForkOptions::default()).expect("forks");
+    fork.kv().put("k", 2).expect("puts");
+    let id = parent.id();
+    parent.delete().expect("deletes");
+    let again = fork.fork(ForkOptions::default().id(id)).expect("forks");
+    again.kv().put("own", 3).expect("puts");
+    for run in [&fork, &again] {
+        assert!(run.verify().expect("verifies").is_same());
+        assert_eq!(replayed(run, Point::Now), read(run));
+    }
+}
+
+/// What a run shared in a life before this one may be erased.
+#[test]
+fn a_run_made_again_does_not_depend_on_what_it_shared_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let parent = db.begin_run("parent").expect("begins");
+    parent.kv().put("k", 1).expect("puts");
+    let fork = parent.fork(ForkOptions::default()).expect("forks");
+    let (id, then) = (fork.id(), version(&fork));
+    fork.delete().expect("deletes");
+    parent.end(RunStatus::Completed).expect("ends");
+    let all = in_mem::RetentionPolicy { keep_newest: Some(0), ..Default::default() };
+    assert_eq!(db.prune(&all, false).expect("prunes").runs.len(), 1);
+    let run = db.new_run("again").id(id).begin().expect("begins");
+    run.kv().put("own", 2).expect("puts");
+    assert!(run.verify().expect("verifies").is_same());
+    assert_eq!(replayed(&run, Point::Now), read(&run));
+    assert!(matches!(run.at(then), Err(Error::History(_))), "its parent is not there to be read");
+    let mut view = run.at(Point::Now).expect("replays");
+    while view.step_back() {}
+    assert!(view.version() > then);
 }

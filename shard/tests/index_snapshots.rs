@@ -155,6 +155,42 @@ fn the_oldest_snapshot_expires_when_it_holds_too_much() {
     assert!(!young.is_expired());
 }
 
+/// A run with much in it that is deleted while it has a fork: every snapshot that held anything at all expired from then on, that of
+/// each checkpoint among them.
+#[test]
+fn what_forks_hold_is_not_held_by_snapshots() {
+    let mut config = IndexConfig::new(1);
+    config.snapshot_bytes_limit = 50_000;
+    let mut bed = Bed::new(config);
+    let large = || Some(Value::Bytes(Arc::from([1; 1000])));
+    (0..100_u8).for_each(|i| bed.put(&[i], large()));
+    let retention = bed.writer.retain(RUN, Version(bed.version));
+    (0..100_u8).for_each(|i| bed.put(&[i], None));
+    bed.put(b"other", large());
+    let pin = bed.reader.pin().unwrap();
+    bed.put(b"other", large());
+    for _ in 0..4 {
+        bed.collect();
+    }
+    assert!(bed.writer.stats().held_bytes > 100_000);
+    assert!(!pin.is_expired(), "it holds one version");
+    // What is held once the fork is gone is counted again.
+    let young = bed.reader.pin().unwrap();
+    (0..100_u8).for_each(|i| bed.put(&[i], large()));
+    bed.writer.release(&retention);
+    for _ in 0..4 {
+        bed.collect();
+    }
+    assert!(!pin.is_expired() && bed.writer.stats().held_bytes < 20_000);
+    (0..100_u8).for_each(|i| bed.put(&[i], large()));
+    let middle = bed.reader.pin().unwrap();
+    (0..100_u8).for_each(|i| bed.put(&[i], large()));
+    for _ in 0..4 {
+        bed.collect();
+    }
+    assert!(pin.is_expired() && young.is_expired() && middle.is_expired());
+}
+
 #[test]
 fn snapshots_are_limited_and_places_come_back() {
     let bed = Bed::new(IndexConfig::new(1));

@@ -59,6 +59,8 @@ fn a_manifest_that_is_too_large_is_refused() {
     assert_eq!(Manifest::read(&disk, dir).expect("readable"), Some(most));
 }
 
+type Change = dyn Fn(&mut Vec<u8>);
+
 /// Its checksum is right, and its fields are not what the format says.
 #[test]
 fn fields_that_lead_out_of_a_manifest_are_refused() {
@@ -67,7 +69,7 @@ fn fields_that_lead_out_of_a_manifest_are_refused() {
     manifest(1).write(&disk, dir).expect("written");
     let path = dir.join(MANIFEST_NAME);
     let sound = disk.contents(&path).expect("there");
-    let forge = |change: &dyn Fn(&mut Vec<u8>)| {
+    let forge = |change: &Change| {
         let mut bytes = sound.clone();
         change(&mut bytes);
         bytes[12..16].fill(0);
@@ -77,7 +79,7 @@ fn fields_that_lead_out_of_a_manifest_are_refused() {
         Manifest::read(&disk, dir)
     };
     assert_eq!(forge(&|_| ()).expect("sound"), Some(manifest(1)));
-    let changes: [&dyn Fn(&mut Vec<u8>); 5] = [
+    let changes: [&Change; 5] = [
         // The length of its first text, bytes that are no text, one property more, one fewer, a byte behind the last.
         &|bytes| bytes[33] = 0xff,
         &|bytes| bytes[34] = 0xff,

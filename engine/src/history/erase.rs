@@ -142,11 +142,14 @@ impl Engine {
         }
         // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
         self.sync()?;
-        let mut noted = BTreeMap::new();
-        for run in runs {
-            noted.insert(*run, self.begun_at(*run)?);
+        // One that is resumed has its note, which must outlast that it cannot be written again.
+        if !is_resumed {
+            let mut noted = BTreeMap::new();
+            for run in runs {
+                noted.insert(*run, self.begun_at(*run)?);
+            }
+            write_intent(&*self.storage, path, &noted, whole)?;
         }
-        write_intent(&*self.storage, path, &noted, whole)?;
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
             if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {

@@ -158,8 +158,8 @@ impl Engine {
         if depth > MAX_FORK_DEPTH {
             return Err(HistoryError::TooDeep { run, limit: MAX_FORK_DEPTH }.into());
         }
-        let parent = self.timeline_at_depth(point.run, depth + 1)?;
-        let at = Point::Version(Version(meta.first_version.0.saturating_sub(1)));
-        Ok(Some(View::new(Arc::new(parent), at)?))
+        let at = Version(meta.first_version.0.saturating_sub(1));
+        let parent = self.timeline_at_depth(point.run, at, depth + 1)?;
+        Ok(Some(View::new(Arc::new(parent), Point::Version(at))?))
     }
 }

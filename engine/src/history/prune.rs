@@ -167,12 +167,9 @@ impl Engine {
                     gone.remove(run);
                 }
             }
-            // And so of what these go on from.
-            for run in &released {
-                if self.forks_that_hold(*run)?.iter().any(|fork| !gone.contains(fork)) {
-                    gone.remove(run);
-                }
-            }
+            // With what such a fork goes on from through them.
+            let (released, _) = self.held_before(&free.intersection(&gone).copied().collect())?;
+            gone.retain(|run| free.contains(run) || released.contains(run));
         }
         // Written down first: that what is kept for forks goes when they do must not be forgotten.
         let known: BTreeSet<RunId> = still_held.union(&released).copied().collect();

@@ -15,9 +15,14 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::commits::{Commit, KeyChange, effects_on};
+use super::digest::TAGS;
 use super::error::HistoryError;
 use crate::engine::Engine;
 use crate::error::Error;
+
+mod lives;
+
+use lives::Life;
 
 /// A point of a run's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,8 +91,10 @@ pub struct KeyMoment {
 #[derive(Debug)]
 pub struct Timeline {
     run: RunId,
-    /// What a fork shares with its parent.
-    base: Option<View>,
+    /// From one making of the run to the next, oldest first: it may be deleted, and made again under its id. At least one.
+    lives: Vec<Life>,
+    /// Before this life, what was shared is not in the log any more: why.
+    lost: Option<(usize, HistoryError)>,
     /// The version of the shard through which the log was read.
     through: Version,
     commits: Vec<CommitPlace>,
@@ -106,7 +113,8 @@ impl Timeline {
     fn new(run: RunId) -> Self {
         Self {
             run,
-            base: None,
+            lives: vec![Life { begin: 1, base: None }],
+            lost: None,
             through: Version(0),
             commits: Vec::new(),
             changes: Vec::new(),
@@ -125,7 +133,7 @@ impl Timeline {
         base: Option<View>,
     ) -> Self {
         let mut timeline = Self::new(run);
-        timeline.base = base;
+        timeline.lives = vec![Life { begin: 1, base }];
         for commit in commits {
             timeline.begin(commit.version, commit.timestamp);
             for KeyChange { tag, key, value, expires_at } in &commit.changes {
@@ -246,6 +254,9 @@ impl Timeline {
                 None => return Err(HistoryError::NoEvent { run, sequence, len: self.events() }),
             },
         };
+        if let Some((_, error)) = self.lost.as_ref().filter(|(until, _)| place > 0 && place < *until) {
+            return Err(error.clone());
+        }
         match (place, point) {
             (0, Point::Time(at)) => Err(HistoryError::BeforeTime { run, at, first: first.timestamp }),
             (0, Point::Version(at)) => Err(HistoryError::BeforeVersion { run, at, first: first.version }),
@@ -255,16 +266,19 @@ impl Timeline {
 
     /// The commit that appended the run's own event of this number. A fork of the past begins by taking back its parent's.
     fn appended(&self, sequence: u64) -> Option<u32> {
-        let key = self.key(Tag::Event, &event_key(sequence))?;
-        key.versions.iter().find(|version| version.value.is_some()).map(|version| version.commit)
+        let (key, begin) = (self.key(Tag::Event, &event_key(sequence))?, self.last_life().begin);
+        let mut own = key.versions.iter().filter(|version| version.commit >= begin);
+        own.find(|version| version.value.is_some()).map(|version| version.commit)
     }
 
     /// How many events there are at the end, those of a fork's parents included.
     fn events(&self) -> u64 {
-        let mut len = self.base.as_ref().map_or(0, |base| base.timeline.events());
+        let life = self.last_life();
+        let mut len = life.base.as_ref().map_or(0, |base| base.timeline.events());
         for key in self.keys.iter().filter(|key| key.tag == Tag::Event) {
             let Some(sequence) = event_sequence(&key.user) else { continue };
-            let there = key.versions.last().is_some_and(|version| version.value.is_some());
+            let Some(last) = key.versions.last().filter(|last| last.commit >= life.begin) else { continue };
+            let there = last.value.is_some();
             len = if there { len.max(sequence + 1) } else { len.min(sequence) };
         }
         len
@@ -295,9 +309,12 @@ impl Timeline {
             .collect()
     }
 
-    /// The commit that first wrote a key.
+    /// The commit that first wrote a value under a key, in the run's last life. A fork of the past begins by taking back what its
+    /// parent wrote.
     pub fn first_written(&self, tag: Tag, user: &[u8]) -> Option<Version> {
-        let first = self.key(tag, user)?.versions.first()?;
+        let (key, begin) = (self.key(tag, user)?, self.last_life().begin);
+        let mut own = key.versions.iter().filter(|version| version.commit >= begin);
+        let first = own.find(|version| version.value.is_some())?;
         self.commit_version(first.commit as usize - 1)
     }
 
@@ -346,8 +363,10 @@ impl View {
     /// # Errors
     /// [`HistoryError`] where the run was not there at that point.
     pub fn new(timeline: Arc<Timeline>, at: Point) -> Result<Self, HistoryError> {
-        if let (Point::Event(sequence), Some(base)) = (at, &timeline.base)
-            && timeline.key(Tag::Event, &event_key(sequence)).is_none()
+        let life = timeline.last_life();
+        let is_own = |key: &KeyHistory| key.versions.last().is_some_and(|last| last.commit >= life.begin);
+        if let (Point::Event(sequence), Some(base)) = (at, &life.base)
+            && !timeline.key(Tag::Event, &event_key(sequence)).is_some_and(is_own)
             && base.get(Tag::Event, &event_key(sequence)).is_some()
         {
             // A fork's events go on its parent's: before the fork, the run was its parent.
@@ -414,14 +433,25 @@ impl View {
 
     /// Goes back by one commit; says whether there was one before.
     pub fn step_back(&mut self) -> bool {
-        let more = self.place > 1;
+        let first = self.timeline.lost.as_ref().map_or(1, |(until, _)| *until);
+        let more = self.place > first;
         self.place -= usize::from(more);
         more
     }
 
+    /// What the run shares, where it is a fork then.
+    fn base(&self) -> Option<&View> {
+        if self.last().dropped {
+            return None;
+        }
+        self.timeline.life(self.place).base.as_ref()
+    }
+
     fn version_of<'t>(&self, key: &'t KeyHistory) -> Option<&'t KeyVersion> {
         let seen = key.versions.partition_point(|version| version.commit as usize <= self.place);
-        key.versions.get(seen.checked_sub(1)?)
+        // What was there in an earlier life was not when this one began.
+        let begin = self.timeline.life(self.place).begin;
+        key.versions.get(seen.checked_sub(1)?).filter(|version| version.commit >= begin)
     }
 
     fn value_of(&self, key: &KeyHistory, now: Timestamp) -> Option<VersionedValue> {
@@ -451,26 +481,41 @@ impl View {
         {
             return self.value_of(key, now);
         }
-        let base = self.timeline.base.as_ref().filter(|_| is_shared(tag, user))?;
+        let base = self.base().filter(|_| is_shared(tag, user))?;
         base.get_as_of(tag, user, now)
     }
 
     /// The keys that were written between an earlier view and this one, in order. The earlier one is of the same timeline, or,
     /// from before a fork, of a parent's.
     pub fn changed_since(&self, earlier: &View) -> Vec<(Tag, KeyBytes)> {
+        let life = self.timeline.life(self.place);
         if earlier.timeline.run != self.timeline.run
-            && let Some(base) = &self.timeline.base
+            && let Some(base) = &life.base
         {
-            let begin = Self { timeline: self.timeline.clone(), place: 0 };
-            let mut changed = self.changed_since(&begin);
+            let mut changed = self.written_since(life.begin as usize - 1);
             changed.extend(base.changed_since(earlier));
             changed.sort_unstable();
             changed.dedup();
             return changed;
         }
+        let mut changed = self.written_since(earlier.place.min(self.place));
+        if earlier.timeline.life(earlier.place).begin != life.begin {
+            // What either shares, it shared itself: the other life had nothing of it.
+            for (view, tag) in TAGS.iter().flat_map(|tag| [(self, *tag), (earlier, *tag)]) {
+                let all = view.scan(tag, Bound::Unbounded, Bound::Unbounded);
+                changed.extend(all.into_iter().map(|(key, _)| (tag, key)));
+            }
+            changed.sort_unstable();
+            changed.dedup();
+        }
+        changed
+    }
+
+    /// The keys that the run wrote itself behind so many commits, in order.
+    fn written_since(&self, place: usize) -> Vec<(Tag, KeyBytes)> {
         let commits = &self.timeline.commits;
         let end = |place: usize| place.checked_sub(1).map_or(0, |last| commits[last].changes_end);
-        let (from, to) = (end(earlier.place.min(self.place)), end(self.place));
+        let (from, to) = (end(place), end(self.place));
         let mut places: Vec<u32> = self.timeline.changes[from..to].iter().map(|(key, _)| *key).collect();
         places.sort_unstable();
         places.dedup();
@@ -482,7 +527,7 @@ impl View {
 
     /// The keys that may expire between two times, those that the run shares among them.
     pub(super) fn expiring(&self) -> Vec<(Tag, KeyBytes)> {
-        let mut all = self.timeline.base.as_ref().map(View::expiring).unwrap_or_default();
+        let mut all = self.base().map(View::expiring).unwrap_or_default();
         all.extend(self.timeline.expiring.iter().map(|place| {
             let key = &self.timeline.keys[*place as usize];
             (key.tag, key.user.clone())
@@ -529,7 +574,7 @@ impl View {
         let ordered = &self.timeline.ordered;
         let begin = ordered.partition_point(|place| before(&keys[*place as usize]));
         let own = ordered[begin..].iter().map(|place| &keys[*place as usize]).take_while(|key| within(key));
-        let Some(base) = &self.timeline.base else {
+        let Some(base) = self.base() else {
             return own.filter_map(|key| Some((key.user.clone(), self.value_of(key, now)?))).collect();
         };
         let shared =
@@ -552,10 +597,11 @@ impl View {
     /// Every value that a key had until then, oldest first.
     pub fn key_history(&self, tag: Tag, user: &[u8]) -> Vec<KeyMoment> {
         let mut all = Vec::new();
-        if let Some(base) = self.timeline.base.as_ref().filter(|_| is_shared(tag, user)) {
+        if let Some(base) = self.base().filter(|_| is_shared(tag, user)) {
             all = base.key_history(tag, user);
         }
         all.extend(self.timeline.key_history(tag, user));
+        all.sort_by_key(|moment| moment.version);
         let version = self.version();
         all.retain(|moment| moment.version <= version);
         all
@@ -568,11 +614,16 @@ impl Engine {
     /// # Errors
     /// [`HistoryError`]: the database keeps no log, or the log does not reach back to the run's beginning.
     pub fn timeline(&self, run: RunId) -> Result<Timeline, Error> {
-        self.timeline_at_depth(run, 0)
+        self.timeline_at_depth(run, Version(u64::MAX), 0)
     }
 
-    /// The timeline of a run that so many forks lead to.
-    pub(super) fn timeline_at_depth(&self, run: RunId, depth: usize) -> Result<Timeline, Error> {
+    /// The timeline of a run that so many forks lead to, to be looked at up to a version.
+    pub(super) fn timeline_at_depth(
+        &self,
+        run: RunId,
+        up_to: Version,
+        depth: usize,
+    ) -> Result<Timeline, Error> {
         let mut timeline = Timeline::new(run);
         let through = self.read_records(run, |record| {
             let (version, timestamp) = (Version(record.version), Timestamp(record.timestamp));
@@ -609,7 +660,21 @@ impl Engine {
         if meta.first_version != first.version {
             return Err(self.why_cut(run, first.version)?.into());
         }
-        timeline.base = self.base_of(run, &meta, depth)?;
+        let mut made = vec![(1, meta)];
+        made.extend(timeline.made_again(up_to));
+        timeline.lives.clear();
+        for (place, (begin, meta)) in made.iter().enumerate() {
+            let base = match self.base_of(run, meta, depth) {
+                Ok(base) => base,
+                // What it was in a later life does not depend on it.
+                Err(Error::History(error)) if place + 1 < made.len() => {
+                    timeline.lost = Some((made[place + 1].0 as usize, error));
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            timeline.lives.push(Life { begin: *begin, base });
+        }
         Ok(timeline)
     }
 

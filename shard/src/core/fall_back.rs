@@ -45,7 +45,9 @@ impl ShardCore {
         let mut known = None;
         // Dropped and made again by commits of which nobody knows: what it was before counts.
         let is_remade = |before: &RunState| before.meta.first_version > self.published;
-        let dropped = |dropped: &DroppedFork| dropped.run == run && dropped.at > self.published;
+        let dropped = |dropped: &DroppedFork| {
+            dropped.run == run && dropped.first_version <= self.published && dropped.at > self.published
+        };
         if let Some(before) = before.filter(|before| !is_remade(before)) {
             state.adopted = before.adopted;
             if before.fork.is_some() {
@@ -91,6 +93,64 @@ impl ShardCore {
         }
         if let Some(state) = self.runs.get_mut(&run) {
             state.chain = chain;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use in_mem_model::Key;
+    use in_mem_wal::{Config, Mode, ShardLog, SimDisk};
+
+    use super::*;
+    use crate::core::Log;
+    use crate::core::command::{CommitRequest, Write};
+    use crate::core::error::Condition;
+    use crate::core::run_meta::ForkPoint;
+    use crate::index::{IndexConfig, IndexWriter};
+
+    const PARENT: RunId = RunId::from_bytes([0; 16]);
+
+    fn write(core: &mut ShardCore, run: RunId, write: Write) {
+        let mut request = CommitRequest::new(run);
+        request.writes.push((run, write));
+        core.commit(request).unwrap();
+    }
+
+    fn create(core: &mut ShardCore, run: RunId, from: Option<RunId>) {
+        let mut meta = RunMeta::new(run, "r");
+        meta.forked_from = from.map(|run| ForkPoint { run, version: Version(u64::MAX) });
+        write(core, run, Write::CreateRun(Box::new(meta)));
+    }
+
+    /// It was dropped, made again as a fork, and dropped again, by commits of which nobody knows.
+    #[test]
+    fn a_run_that_was_no_fork_is_none_afterwards() {
+        for made_again in [false, true] {
+            let config = Config { segment_bytes: 1 << 20, mode: Mode::Strict, shard: 0, create: true };
+            let storage = Arc::new(SimDisk::new(1));
+            let (log, _) =
+                ShardLog::recover(storage, Path::new("/log"), config, 1, None, &mut |_| Ok(())).unwrap();
+            let mut core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::Wal(log));
+            let run = RunId::from_bytes([1; 16]).with_routing(0);
+            create(&mut core, PARENT, None);
+            core.put(PARENT, Tag::Kv, b"parent's", Value::from(1), None, Condition::Any).unwrap();
+            create(&mut core, run, None);
+            core.put(run, Tag::Kv, b"own", Value::from(2), None, Condition::Any).unwrap();
+            core.publish(core.version());
+            write(&mut core, run, Write::DropRun);
+            create(&mut core, run, Some(PARENT));
+            write(&mut core, run, Write::DropRun);
+            if made_again {
+                create(&mut core, run, None);
+            }
+            core.fall_back();
+            let get = |key: &str| core.get(&Key { run, tag: Tag::Kv, user: KeyBytes::from(key) });
+            assert_eq!(get("own").map(|found| found.value), Some(Value::from(2)));
+            assert_eq!(get("parent's"), None, "made again: {made_again}");
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use in_mem_model::{KeyBytes, RunId, Tag, Version, VersionedValue};
@@ -66,6 +66,8 @@ pub(crate) struct Fork {
     /// How many events the parent sees of what is above it.
     pub(super) above_events: u64,
     pub(super) depth: usize,
+    /// How many of those who share this are gone: dropped forks, and forks whose own sharers are all gone. The shard alone counts.
+    pub(super) gone: AtomicUsize,
 }
 
 /// A fork that was dropped. What it shared is held until nobody can see the fork any more: its drop is published, and no checkpoint of
@@ -166,7 +168,8 @@ impl ShardCore {
         let head = state.chain;
         state.shared_events = head.len;
         let parent = point.run;
-        let fork = Fork { parent, version, retention, head, streams, above, above_events, depth };
+        let gone = AtomicUsize::new(0);
+        let fork = Fork { parent, version, retention, head, streams, above, above_events, depth, gone };
         state.fork = Some(Arc::new(fork));
         self.fork_marks.set(run);
     }
@@ -178,13 +181,35 @@ impl ShardCore {
         while self.dropped_forks.front().is_some_and(|dropped| dropped.at <= seen) {
             let dropped = self.dropped_forks.pop_front();
             self.unlink_fork(dropped.map(|dropped| dropped.fork));
+            self.index.set_oldest_left(self.dropped_forks.front().map(|dropped| dropped.at));
         }
+    }
+
+    /// A fork was dropped: what nobody shares but those who are gone is kept for snapshots only.
+    pub(super) fn leave_fork(&mut self, dropped: DroppedFork) {
+        let mut link = Some(&dropped.fork);
+        while let Some(fork) = link {
+            // Relaxed: the shard alone counts.
+            let gone = fork.gone.fetch_add(1, Ordering::Relaxed) + 1;
+            if gone < Arc::strong_count(fork) {
+                break;
+            }
+            self.index.leave(&fork.retention);
+            link = fork.above.as_ref();
+        }
+        self.dropped_forks.push_back(dropped);
+        self.index.set_oldest_left(self.dropped_forks.front().map(|dropped| dropped.at));
     }
 
     /// Lets go of what a fork shared, unless others share it still.
     pub(super) fn unlink_fork(&mut self, fork: Option<Arc<Fork>>) {
         let mut link = fork;
-        while let Some(fork) = link.and_then(Arc::into_inner) {
+        while let Some(fork) = link.and_then(|fork| {
+            // One that is gone and shares it no more. Relaxed: the shard alone counts.
+            let gone = fork.gone.load(Ordering::Relaxed);
+            fork.gone.store(gone.saturating_sub(1), Ordering::Relaxed);
+            Arc::into_inner(fork)
+        }) {
             self.index.release(&fork.retention);
             self.forget_changes_of(fork.parent);
             link = fork.above;

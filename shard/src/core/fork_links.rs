@@ -5,6 +5,7 @@
 //! the versions retained, oldest first for each key, then what is there now.
 
 use std::ops::Bound;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::{HashMap, HashSet};
@@ -337,6 +338,7 @@ impl ShardCore {
                     above: above.take(),
                     above_events,
                     depth: depth + 1,
+                    gone: AtomicUsize::new(0),
                 })
             });
             above = Some(fork.clone());

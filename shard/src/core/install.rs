@@ -164,7 +164,7 @@ impl ShardCore {
             self.last_versions.changes(run, state.last_version, version, self.log.waits_for_disk());
             self.run_index.remove(run, &state.meta);
             if let Some(fork) = state.fork {
-                self.dropped_forks.push_back(DroppedFork {
+                self.leave_fork(DroppedFork {
                     at: version,
                     run,
                     first_version: state.meta.first_version,

@@ -271,6 +271,8 @@ impl ShardCore {
             return Err(ReplayError::Order { last: self.version, found: version });
         }
         self.now = timestamp;
+        // Before its effects, as where it was made: they ask of what the record itself has begun.
+        self.version = version;
         let mut effects = EffectReader::new(payload, run);
         while let Some((run, effect)) =
             effects.next().map_err(|source| ReplayError::Payload { run, version, source })?
@@ -291,7 +293,6 @@ impl ShardCore {
                 break;
             }
         }
-        self.version = version;
         Ok(())
     }
 }

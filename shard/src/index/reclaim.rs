@@ -36,6 +36,27 @@ struct Held {
     until: u64,
 }
 
+/// Versions that are held for one retained version of a run.
+#[derive(Default)]
+struct HeldByRun {
+    held: Vec<Held>,
+    bytes: usize,
+}
+
+/// How often a version of a run is retained.
+#[derive(Default)]
+struct Retained {
+    count: usize,
+    /// Of these, those that are kept for snapshots only: the fork is gone.
+    left: usize,
+}
+
+impl Retained {
+    fn is_left(&self) -> bool {
+        self.left == self.count
+    }
+}
+
 /// A key whose newest version is a deletion.
 struct Tombstone {
     entry: *mut Entry,
@@ -54,13 +75,15 @@ pub(super) struct Reclaim {
     superseded: VecDeque<Superseded>,
     /// By the registration that holds them.
     held_by_registration: BTreeMap<u64, Vec<Held>>,
-    held_by_run: HashMap<(RunId, u64), Vec<Held>>,
+    held_by_run: HashMap<(RunId, u64), HeldByRun>,
     /// Held until a registration that is gone now.
     recheck: Vec<Vec<Held>>,
     tombstones: VecDeque<Tombstone>,
     limbo: VecDeque<(u64, Garbage)>,
     /// Versions of runs that something outside still needs, with how often.
-    retained: BTreeMap<(RunId, u64), usize>,
+    retained: BTreeMap<(RunId, u64), Retained>,
+    /// The oldest version at which a fork went whose parent's version is retained yet.
+    oldest_left: Option<u64>,
     versions: Vec<u64>,
     /// Keys that the caller is to unlink.
     pub(super) unlink: Vec<*mut Entry>,
@@ -68,6 +91,8 @@ pub(super) struct Reclaim {
     pub(super) held_bytes: usize,
     /// Those of them that are unlinked, and wait for traversals only.
     limbo_bytes: usize,
+    /// Those of them that forks hold which are there: no snapshot is to blame for them.
+    fork_bytes: usize,
     pub(super) snapshot_bytes_limit: usize,
     pub(super) expired_pins: usize,
     /// Superseded since the last collection, and since the last trickle.
@@ -100,10 +125,12 @@ impl Reclaim {
             tombstones: VecDeque::new(),
             limbo: VecDeque::new(),
             retained: BTreeMap::new(),
+            oldest_left: None,
             versions: Vec::new(),
             unlink: Vec::new(),
             held_bytes: 0,
             limbo_bytes: 0,
+            fork_bytes: 0,
             snapshot_bytes_limit,
             expired_pins: 0,
             installs: 0,
@@ -147,16 +174,49 @@ impl Reclaim {
 
     /// Keeps what is visible at `version` in the run.
     pub(super) fn retain(&mut self, run: RunId, version: u64) {
-        *self.retained.entry((run, version)).or_insert(0) += 1;
+        self.count(run, version, |retained| retained.count += 1);
     }
 
-    /// Undoes one [`Reclaim::retain`]; whether there was one.
-    pub(super) fn release(&mut self, run: RunId, version: u64) -> bool {
-        let Some(count) = self.retained.get_mut(&(run, version)) else { return false };
-        *count -= 1;
-        if *count == 0 {
+    /// One [`Reclaim::retain`] is only for snapshots from here on.
+    pub(super) fn leave(&mut self, run: RunId, version: u64) {
+        self.count(run, version, |retained| retained.left += 1);
+    }
+
+    /// The oldest version at which a fork went that snapshots may see.
+    pub(super) fn set_oldest_left(&mut self, at: Option<u64>) {
+        self.oldest_left = at;
+    }
+
+    /// Changes how often a version is retained; gives what is left of that. What is held for it counts for its forks as long as there
+    /// are any.
+    fn count(&mut self, run: RunId, version: u64, change: impl FnOnce(&mut Retained)) -> usize {
+        let retained = self.retained.entry((run, version)).or_default();
+        let was_forks = !retained.is_left();
+        change(retained);
+        let (is_forks, count) = (!retained.is_left(), retained.count);
+        if was_forks != is_forks {
+            let bytes = self.held_by_run.get(&(run, version)).map_or(0, |held| held.bytes);
+            if is_forks {
+                self.fork_bytes += bytes;
+            } else {
+                self.fork_bytes -= bytes;
+            }
+        }
+        count
+    }
+
+    /// Undoes one [`Reclaim::retain`], and the [`Reclaim::leave`] that came behind it, if one did; whether there was one.
+    pub(super) fn release(&mut self, run: RunId, version: u64, was_left: bool) -> bool {
+        if !self.retained.contains_key(&(run, version)) {
+            return false;
+        }
+        let count = self.count(run, version, |retained| {
+            retained.count -= 1;
+            retained.left -= usize::from(was_left);
+        });
+        if count == 0 {
             self.retained.remove(&(run, version));
-            self.recheck.extend(self.held_by_run.remove(&(run, version)));
+            self.recheck.extend(self.held_by_run.remove(&(run, version)).map(|by_run| by_run.held));
             // A read of it may have registered since the last scan, at a version before that scan's horizon: it counts as one that
             // the scan saw, until the next.
             if !cfg!(inmem_mutant = "release_forgets_readers") {
@@ -187,7 +247,9 @@ impl Reclaim {
 
     /// The versions retained of a run with how often, oldest first.
     pub(super) fn retained_counts_of(&self, run: RunId) -> impl Iterator<Item = (u64, usize)> {
-        self.retained.range((run, 0)..=(run, u64::MAX)).map(|((_, version), count)| (*version, *count))
+        self.retained
+            .range((run, 0)..=(run, u64::MAX))
+            .map(|((_, version), retained)| (*version, retained.count))
     }
 
     /// The first run behind `after` of which something is retained.
@@ -203,8 +265,8 @@ impl Reclaim {
 
     /// Versions, keys and table parts that wait for somebody.
     pub(super) fn waiting(&self) -> usize {
-        let held: usize =
-            self.held_by_registration.values().chain(self.held_by_run.values()).map(Vec::len).sum();
+        let by_run = self.held_by_run.values().map(|by_run| &by_run.held);
+        let held: usize = self.held_by_registration.values().chain(by_run).map(Vec::len).sum();
         let recheck: usize = self.recheck.iter().map(Vec::len).sum();
         self.superseded.len() + held + recheck + self.tombstones.len() + self.limbo.len()
     }
@@ -390,7 +452,16 @@ impl Reclaim {
         let (since, run) = unsafe { (*held.node).read(|body| (body.version, Entry::key(body.entry).run)) };
         match self.holder(since, held.until, run) {
             Holder::Registration(version) => self.held_by_registration.entry(version).or_default().push(held),
-            Holder::Run(run, version) => self.held_by_run.entry((run, version)).or_default().push(held),
+            Holder::Run(run, version) => {
+                // SAFETY: linked, as above.
+                let bytes = unsafe { weight(held.node) };
+                let by_run = self.held_by_run.entry((run, version)).or_default();
+                by_run.held.push(held);
+                by_run.bytes += bytes;
+                if self.retained.get(&(run, version)).is_some_and(|retained| !retained.is_left()) {
+                    self.fork_bytes += bytes;
+                }
+            }
             Holder::Nobody => {
                 // SAFETY: linked, as above.
                 unsafe { unlink_after(newer.unwrap_or_else(|| newer_of(held.node)), held.node) };
@@ -456,8 +527,13 @@ impl Reclaim {
     fn expire(&mut self, epoch: &Epoch, scan: &Scan) {
         let held_by_pins = scan.oldest_pin < scan.horizon
             && self.recheck.is_empty()
-            && !self.held_by_registration.is_empty();
-        if self.held_bytes - self.limbo_bytes > self.snapshot_bytes_limit && held_by_pins {
+            && match self.oldest_left {
+                None => !self.held_by_registration.is_empty(),
+                // What went before the oldest snapshot is about to be released.
+                Some(at) => at > scan.oldest_pin,
+            };
+        let bytes = self.held_bytes - self.limbo_bytes - self.fork_bytes;
+        if bytes > self.snapshot_bytes_limit && held_by_pins {
             self.expired_pins += epoch.expire(scan.oldest_pin);
         }
     }

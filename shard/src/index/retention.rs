@@ -1,6 +1,7 @@
 //! A version of one run that outlives every snapshot: what a fork reads of its parent.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::epoch::EXPIRED;
 use super::key::HashedKey;
@@ -19,11 +20,13 @@ pub struct Retention {
     version: Version,
     /// The version, or `EXPIRED` once released: checked by readers as a pin is.
     state: Arc<AtomicU64>,
+    /// Whether only snapshots need it. The writer alone asks.
+    left: Arc<AtomicBool>,
 }
 
 impl Retention {
     pub(super) fn new(reader: IndexReader, run: RunId, version: Version) -> Self {
-        Self { reader, run, version, state: Arc::new(AtomicU64::new(version.0)) }
+        Self { reader, run, version, state: Arc::new(AtomicU64::new(version.0)), left: Arc::default() }
     }
 
     /// The run it keeps.
@@ -56,6 +59,17 @@ impl Retention {
         let value = unsafe { shared.table.find(key).and_then(|found| visible(found.node, version)) };
         drop(visit);
         Ok(value.filter(|value| is_alive(value, now)))
+    }
+
+    /// Writer: only snapshots need it from here on. Whether that is new.
+    pub(super) fn leave(&self) -> bool {
+        // Relaxed, as everywhere: only the writer uses it.
+        !self.left.swap(true, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Writer: whether only snapshots need it.
+    pub(super) fn is_left(&self) -> bool {
+        self.left.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Writer: no read begins from here on. Ordered before the next scan by the fence there. Whether it was in force.

@@ -431,7 +431,21 @@ impl IndexWriter {
     /// Undoes an [`IndexWriter::retain`]; reads through clones of the retention fail from now on. Returns whether it was
     /// still in force.
     pub fn release(&mut self, retention: &Retention) -> bool {
-        retention.end() && self.reclaim.release(retention.run(), retention.version().0)
+        retention.end() && self.reclaim.release(retention.run(), retention.version().0, retention.is_left())
+    }
+
+    /// The fork that something is retained for is gone, and only snapshots may see it yet: what is held for it counts as held by
+    /// snapshots from here on. To be released all the same.
+    pub fn leave(&mut self, retention: &Retention) {
+        if retention.leave() {
+            self.reclaim.leave(retention.run(), retention.version().0);
+        }
+    }
+
+    /// Says at which version the first fork went whose retention waits for snapshots to be given back: those that are older may
+    /// expire for it.
+    pub fn set_oldest_left(&mut self, at: Option<Version>) {
+        self.reclaim.set_oldest_left(at.map(|at| at.0));
     }
 
     /// The oldest version that is retained of a run.

@@ -189,3 +189,59 @@ fn what_forks_read_is_told_once_and_deletions_between_are_told_too() {
         assert_eq!(CheckpointItem::decode(&bytes).unwrap(), CheckpointItem::Retained(entry));
     }
 }
+
+fn core_with_limit(bytes: usize) -> ShardCore {
+    let mut config = IndexConfig::new(1);
+    config.snapshot_bytes_limit = bytes;
+    ShardCore::new(IndexWriter::new(config), Log::None)
+}
+
+fn put_large(core: &mut ShardCore, run: RunId, key: &[u8]) {
+    let value = Value::from(vec![1_u8; 1_000]);
+    core.put(run, Tag::Kv, key, value, None, Condition::Any).unwrap();
+}
+
+/// Forks that come and go beside one snapshot: what they shared was kept for it without limit, and it never expired.
+#[test]
+fn a_snapshot_expires_when_forks_that_are_gone_hold_too_much_for_it() {
+    let mut core = core_with_limit(50_000);
+    create(&mut core, PARENT, None);
+    put_large(&mut core, PARENT, b"k");
+    let pin = core.index_mut().reader().pin().unwrap();
+    for n in 0..1_000 {
+        create(&mut core, fork_id(1), Some(PARENT));
+        // What the fork goes on from is shared by its own fork, too, which goes before it or behind it.
+        create(&mut core, fork_id(2), Some(fork_id(1)));
+        put_large(&mut core, PARENT, b"k");
+        let gone = if n % 2 == 0 { [1, 2] } else { [2, 1] };
+        gone.into_iter().for_each(|n| drop_run(&mut core, fork_id(n)));
+        assert!(core.index_mut().stats().held_bytes < 150_000, "after {n}");
+    }
+    assert!(pin.is_expired());
+    assert!(core.dropped_forks.len() < 100, "{} forks", core.dropped_forks.len());
+}
+
+/// What forks hold that are there is theirs, also where one that shared it is gone, and where snapshots see that one.
+#[test]
+fn a_snapshot_does_not_expire_for_what_forks_hold_that_are_there() {
+    let mut core = core_with_limit(50_000);
+    create(&mut core, PARENT, None);
+    (0..100_u8).for_each(|n| put_large(&mut core, PARENT, &[n]));
+    create(&mut core, fork_id(1), Some(PARENT));
+    create(&mut core, fork_id(2), Some(fork_id(1)));
+    let pin = core.index_mut().reader().pin().unwrap();
+    (0..100_u8).for_each(|n| put_large(&mut core, PARENT, &[n]));
+    drop_run(&mut core, fork_id(1));
+    for n in 0..500 {
+        put(&mut core, PARENT, b"other", n);
+    }
+    assert!(core.index_mut().stats().held_bytes > 100_000);
+    assert!(!pin.is_expired());
+    // With the last of them it is the snapshot's.
+    drop_run(&mut core, fork_id(2));
+    for n in 0..500 {
+        put(&mut core, PARENT, b"other", n);
+    }
+    assert!(pin.is_expired());
+    assert!(core.index_mut().stats().held_bytes < 20_000 && !core.has_forks());
+}
