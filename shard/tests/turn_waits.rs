@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Barrier, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use turn_common::{Command, Disk, List, block_on};
 
@@ -130,14 +130,24 @@ fn an_answer_is_given_once() {
     assert_eq!(taken.wait(), Err(CallError::Taken));
 }
 
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
 /// A task that is polled again before its sync, by the same waker or by another, is ready after it.
 #[test]
 fn a_task_may_be_polled_often() {
     let (shard, disk) = start(by_hand());
     let mut pending = pin!(shard.submit(Command::AddSynced(0, 0), None).unwrap());
-    let mut context = Context::from_waker(Waker::noop());
+    let waker = Waker::from(Arc::new(Nobody));
+    let mut context = Context::from_waker(&waker);
     for _ in 0..3 {
         assert_eq!(pending.as_mut().poll(&mut context), Poll::Pending);
+        let other = Waker::from(Arc::new(Nobody));
+        assert_eq!(pending.as_mut().poll(&mut Context::from_waker(&other)), Poll::Pending);
+        assert_eq!(pending.as_mut().poll(&mut Context::from_waker(&other)), Poll::Pending);
     }
     assert_eq!(disk.syncs.load(SeqCst), 0);
     shard.step();

@@ -77,7 +77,8 @@ fn fields_that_lead_out_of_a_manifest_are_refused() {
         Manifest::read(&disk, dir)
     };
     assert_eq!(forge(&|_| ()).expect("sound"), Some(manifest(1)));
-    let changes: [&dyn Fn(&mut Vec<u8>); 5] = [
+    type Change<'c> = &'c dyn Fn(&mut Vec<u8>);
+    let changes: [Change<'_>; 5] = [
         // The length of its first text, bytes that are no text, one property more, one fewer, a byte behind the last.
         &|bytes| bytes[33] = 0xff,
         &|bytes| bytes[34] = 0xff,
