@@ -197,9 +197,21 @@ fn snapshots_are_limited_and_places_come_back() {
     for _ in 0..3 {
         let pins: Vec<_> = (0..MAX_PINS).map(|_| bed.reader.pin().unwrap()).collect();
         assert_eq!(bed.reader.pin().err(), Some(TooManySnapshots { limit: MAX_PINS }));
+        assert_eq!(bed.reader.pin_borrowed().err(), Some(TooManySnapshots { limit: MAX_PINS }));
         drop(pins);
         assert_eq!(bed.writer.stats().pins, 0);
     }
+}
+
+#[test]
+fn what_is_printed_of_an_index_is_where_it_stands_and_nothing_of_its_content() {
+    let mut bed = Bed::new(IndexConfig::new(1));
+    bed.put(b"key", Some(Value::from("secret")));
+    let pin = bed.reader.pin().unwrap();
+    bed.put(b"key", Some(Value::from("secret")));
+    let text = format!("{:?} {pin:?} {:?}", bed.reader, bed.writer);
+    assert!(text.contains("committed: 2") && text.contains("keys: 1") && !text.contains("secret"), "{text}");
+    assert!(format!("{pin:?}").contains("version: 1"), "{pin:?}");
 }
 
 #[test]

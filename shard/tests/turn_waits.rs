@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Barrier, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use turn_common::{Command, Disk, List, block_on};
 
@@ -130,14 +130,24 @@ fn an_answer_is_given_once() {
     assert_eq!(taken.wait(), Err(CallError::Taken));
 }
 
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
 /// A task that is polled again before its sync, by the same waker or by another, is ready after it.
 #[test]
 fn a_task_may_be_polled_often() {
     let (shard, disk) = start(by_hand());
     let mut pending = pin!(shard.submit(Command::AddSynced(0, 0), None).unwrap());
-    let mut context = Context::from_waker(Waker::noop());
+    let waker = Waker::from(Arc::new(Nobody));
+    let mut context = Context::from_waker(&waker);
     for _ in 0..3 {
         assert_eq!(pending.as_mut().poll(&mut context), Poll::Pending);
+        let other = Waker::from(Arc::new(Nobody));
+        assert_eq!(pending.as_mut().poll(&mut Context::from_waker(&other)), Poll::Pending);
+        assert_eq!(pending.as_mut().poll(&mut Context::from_waker(&other)), Poll::Pending);
     }
     assert_eq!(disk.syncs.load(SeqCst), 0);
     shard.step();
@@ -228,41 +238,51 @@ fn answers_that_nobody_takes_fill_up() {
         let options =
             Options { execution, reply_slots_limit: limit, inbox_capacity: 1 << 14, ..Options::default() };
         let (shard, _) = start(options);
-        let inside = Arc::new(Barrier::new(2));
-        let (release, released) = mpsc::channel::<()>();
-        let holder = std::thread::spawn({
-            let (shard, inside) = (Arc::clone(&shard), Arc::clone(&inside));
-            move || {
-                in_a_turn(&shard, move || {
-                    inside.wait();
-                    let _ = released.recv();
-                });
+        let (mut before, mut counts) = (0, Vec::new());
+        // The answers of the first round are given up, those of the second taken.
+        for is_taken in [false, true] {
+            let inside = Arc::new(Barrier::new(2));
+            let (release, released) = mpsc::channel::<()>();
+            let holder = std::thread::spawn({
+                let (shard, inside) = (Arc::clone(&shard), Arc::clone(&inside));
+                move || {
+                    in_a_turn(&shard, move || {
+                        inside.wait();
+                        let _ = released.recv();
+                    });
+                }
+            });
+            inside.wait();
+            let mut accepted = Vec::new();
+            let refused = loop {
+                match shard.submit(Command::Add(0, before + accepted.len() as u64), None) {
+                    Ok(pending) => accepted.push(pending),
+                    Err(refused) => break refused,
+                }
+            };
+            assert_eq!(refused, SubmitError::Busy);
+            let count = accepted.len() as u64;
+            assert!((u64::from(limit) - 1..4 * u64::from(limit)).contains(&count), "{count}");
+            if !is_taken {
+                // What is given up makes no room before it was run.
+                accepted.clear();
+                assert_eq!(shard.submit(Command::Add(9, 9), None).unwrap_err(), SubmitError::Busy);
             }
-        });
-        inside.wait();
-        let mut accepted = Vec::new();
-        let refused = loop {
-            match shard.submit(Command::Add(0, accepted.len() as u64), None) {
-                Ok(pending) => accepted.push(pending),
-                Err(refused) => break refused,
+            drop(release);
+            holder.join().unwrap();
+            for (place, pending) in accepted.into_iter().enumerate() {
+                assert_eq!(pending.wait(), Ok(before + place as u64 + 1));
             }
-        };
-        assert_eq!(refused, SubmitError::Busy);
-        let count = accepted.len() as u64;
-        assert!((u64::from(limit) - 1..4 * u64::from(limit)).contains(&count), "{count}");
-        // One that is given up makes no room before it was run.
-        drop(accepted.pop());
-        assert_eq!(shard.submit(Command::Add(9, 9), None).unwrap_err(), SubmitError::Busy);
-        drop(release);
-        holder.join().unwrap();
-        for (place, pending) in accepted.into_iter().enumerate() {
-            assert_eq!(pending.wait(), Ok(place as u64 + 1));
+            before += count;
+            counts.push(count);
+            // Behind all of them.
+            while shard.submit(Command::Add(0, before), None).map(Pending::wait) != Ok(Ok(before + 1)) {
+                std::thread::yield_now();
+            }
+            before += 1;
         }
-        // All of them can be used again.
-        for number in count..3 * count {
-            assert_eq!(shard.submit(Command::Add(0, number), None).unwrap().wait(), Ok(number + 1));
-        }
-        turn_common::assert_fifo_once(&shard.close().unwrap().items, 1, 3 * count);
+        assert_eq!(counts[0], counts[1], "every place is free again");
+        turn_common::assert_fifo_once(&shard.close().unwrap().items, 1, before);
     }
 }
 

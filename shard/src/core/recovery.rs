@@ -147,16 +147,6 @@ impl<'a> CheckpointItem<'a> {
         Ok(Self::Run(RunMark { run, last_version }))
     }
 
-    /// Whose it is.
-    pub fn run(&self) -> RunId {
-        match self {
-            Self::Entry(entry) => entry.run,
-            Self::Run(mark) => mark.run,
-            Self::Fork(fork) => fork.run,
-            Self::Retained(entry) => entry.run,
-        }
-    }
-
     /// The newest version that it speaks of.
     pub fn version(&self) -> Version {
         match self {

@@ -464,4 +464,36 @@ mod tests {
             assert_eq!(SpanStatus::ALL[status as usize], status);
         }
     }
+
+    #[test]
+    fn words_of_kinds_and_statuses_are_read_as_they_are_written() {
+        for status in SpanStatus::ALL {
+            assert_eq!(status.to_string().parse(), Ok(status));
+        }
+        let unknown = "done".parse::<SpanStatus>().expect_err("is none");
+        assert_eq!(unknown.to_string(), "`done` is no span status; use unset, ok or failed");
+        let custom = SpanKind::Custom("guardrail".into());
+        for kind in SpanKind::NAMED.into_iter().chain([custom.clone()]) {
+            assert_eq!(SpanKind::from(kind.as_str()), kind);
+            assert_eq!(&*Arc::<str>::from(kind.clone()), kind.to_string());
+        }
+        assert_eq!(custom.as_str(), "guardrail");
+    }
+
+    /// Whoever may write keys as they are may write this: it is refused, and nothing else is read of it.
+    #[test]
+    fn what_is_no_span_is_refused() {
+        for value in [Value::Null, Value::from("text"), Value::from(1)] {
+            assert!(unpack_head(&value).is_err() && unpack_span("id", &stored(value)).is_err());
+        }
+        let attributes: Object = Object::from_iter([("k", Value::from(1))]);
+        let mut bytes = Vec::new();
+        pack_span(&full(), &Value::Null, &Value::Null, Some(&attributes), &mut bytes);
+        let mut object = Vec::new();
+        in_mem_model::codec::encode_value(&Value::Object(attributes), &mut object);
+        bytes.truncate(bytes.len() - object.len());
+        in_mem_model::codec::encode_value(&Value::from(true), &mut bytes);
+        let refused = unpack_span("id", &stored(Value::from(bytes))).expect_err("is refused");
+        assert!(refused.to_string().contains("attributes are no object"), "{refused}");
+    }
 }

@@ -245,3 +245,76 @@ fn a_snapshot_does_not_expire_for_what_forks_hold_that_are_there() {
     assert!(pin.is_expired());
     assert!(core.index_mut().stats().held_bytes < 20_000 && !core.has_forks());
 }
+
+#[test]
+fn a_version_that_is_retained_keeps_its_time_to_live() {
+    let mut core = new_core();
+    create(&mut core, PARENT, None);
+    let until = Some(Timestamp(i64::MAX - 1));
+    core.put(PARENT, Tag::Kv, b"k", Value::from(1), until, Condition::Any).unwrap();
+    create(&mut core, fork_id(1), Some(PARENT));
+    put(&mut core, PARENT, b"k", 2);
+    let now = core.version();
+    let [entry] = &core.checkpoint_retained(None, now).entries[..] else { panic!("one is retained") };
+    assert_eq!((entry.expires_at, &entry.value), (until, &Some(Value::from(1))));
+    let mut bytes = Vec::new();
+    entry.encode(&mut bytes);
+    assert_eq!(CheckpointItem::decode(&bytes).unwrap(), CheckpointItem::Retained(entry.clone()));
+    for len in 17..bytes.len() {
+        CheckpointItem::decode(&bytes[..len]).expect_err("is cut short");
+    }
+}
+
+#[test]
+fn pages_of_what_is_retained_tell_everything_once() {
+    let mut core = new_core();
+    create(&mut core, PARENT, None);
+    let keys: Vec<_> = (0..3 * PAGE_KEYS as u32 + 7).map(|n| n.to_be_bytes().to_vec()).collect();
+    keys.iter().for_each(|key| put(&mut core, PARENT, key, 1));
+    create(&mut core, fork_id(1), Some(PARENT));
+    keys.iter().for_each(|key| put(&mut core, PARENT, key, 2));
+    let now = core.version();
+    let told: Vec<_> = retained(&mut core, now).into_iter().map(|(key, ..)| key).collect();
+    assert!(told.iter().eq(keys.iter()), "{} of them", told.len());
+}
+
+#[test]
+fn a_fork_of_no_run_or_of_too_many_is_refused() {
+    let item = |links: usize| {
+        let link =
+            ForkLink { parent: PARENT, version: Version(3), events: 1, hash: [7; HASH_BYTES], seen: 1 };
+        let mut bytes = Vec::new();
+        ForkItem { run: fork_id(1), links: vec![link; links] }.encode(&mut bytes);
+        CheckpointItem::decode(&bytes).map(|_| ())
+    };
+    item(1).unwrap();
+    item(MAX_FORK_DEPTH).unwrap();
+    for links in [0, MAX_FORK_DEPTH + 1] {
+        let refused = item(links).expect_err("is refused").to_string();
+        assert!(refused.contains("no fork goes on from so many runs"), "{refused}");
+    }
+}
+
+/// Salvage reads what there is in any order, and some of it twice.
+#[test]
+fn what_was_loaded_is_not_loaded_twice() {
+    let mut core = new_core();
+    create(&mut core, PARENT, None);
+    put(&mut core, PARENT, b"k", 1);
+    create(&mut core, fork_id(1), Some(PARENT));
+    put(&mut core, PARENT, b"k", 2);
+    let now = core.version();
+    let [fork] = &core.checkpoint_forks(None, 9, now).0[..] else { panic!("one fork") };
+    assert!(!core.load_fork(fork), "it is one already");
+    let [entry] = &core.checkpoint_retained(None, now).entries[..] else { panic!("one is retained") };
+    assert!(!core.load_retained(entry.clone()), "a newer one is there");
+    assert_eq!(core.checkpoint_forks(None, 9, now).0, std::slice::from_ref(fork));
+    // A fork of which the rest is lost is none, and what was kept for it is let go.
+    let mut saved = new_core();
+    saved.begin_recovery();
+    assert!(saved.load_fork(fork) && saved.load_retained(entry.clone()));
+    saved.loaded(now, Timestamp(1));
+    saved.end_recovery();
+    assert_eq!(saved.checkpoint_forks(None, 9, now).0, []);
+    assert_eq!(retained(&mut saved, now), []);
+}
