@@ -190,10 +190,7 @@ impl<'r> Transaction<'r> {
             ranges,
             writes: writes.into_writes(),
         };
-        // The snapshot is held until the shard has answered: it keeps what was deleted since in sight of the validation.
-        let committed = run.engine.commit(request);
-        drop(snapshot);
-        committed
+        run.engine.commit_read_at(request, snapshot)
     }
 
     fn get(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>> {

@@ -394,12 +394,27 @@ impl Engine {
     /// # Errors
     /// [`WriteError::Conflict`] where something it read has changed, [`SnapshotError::Expired`], and as [`Engine::put`].
     pub fn commit(&self, request: CommitRequest) -> Result<Committed, Error> {
+        self.commit_with(request, ())
+    }
+
+    /// As [`Engine::commit`], with the snapshot that the transaction read at: it keeps what was deleted since in sight of the
+    /// validation, and is given back as soon as that is over.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`].
+    pub fn commit_read_at(&self, request: CommitRequest, snapshot: Snapshot<'_>) -> Result<Committed, Error> {
+        self.commit_with(request, snapshot)
+    }
+
+    fn commit_with<S>(&self, request: CommitRequest, snapshot: S) -> Result<Committed, Error> {
         let shard = self.handle(request.run);
+        // Where another thread runs the command, until it has been answered.
+        let snapshot = std::cell::Cell::new(Some(snapshot));
         let request = std::cell::Cell::new(Some(request));
         let taken = || request.take().unwrap_or_else(|| CommitRequest::new(RunId::from_bytes([0; 16])));
         self.run(
             shard,
-            |actor| actor.commit(taken()),
+            |actor| actor.commit_validated(taken(), || drop(snapshot.take())),
             || Command::Commit(Box::new(taken())),
             |reply| match reply {
                 Reply::Committed(committed) => Ok(committed),

@@ -153,10 +153,14 @@ impl Actor {
         (result, self.ticket())
     }
 
-    /// See [`ShardCore::commit`].
+    /// See [`ShardCore::commit_validated`].
     #[inline]
-    pub fn commit(&mut self, request: CommitRequest) -> (Result<Committed, WriteError>, Ticket) {
-        let result = self.core.commit(request);
+    pub fn commit_validated(
+        &mut self,
+        request: CommitRequest,
+        validated: impl FnOnce(),
+    ) -> (Result<Committed, WriteError>, Ticket) {
+        let result = self.core.commit_validated(request, validated);
         (result, self.ticket())
     }
 

@@ -215,9 +215,23 @@ impl ShardCore {
     /// [`WriteError::Conflict`] where something it read has changed since its snapshot, and the rest of [`WriteError`];
     /// nothing was changed.
     pub fn commit(&mut self, request: CommitRequest) -> Result<Committed, WriteError> {
+        self.commit_validated(request, || ())
+    }
+
+    /// As [`ShardCore::commit`]; `validated` is called when what was read has been looked at, and the snapshot that it was read
+    /// at is needed no more. Given back by then, it keeps nothing from being freed.
+    ///
+    /// # Errors
+    /// As [`ShardCore::commit`].
+    pub fn commit_validated(
+        &mut self,
+        request: CommitRequest,
+        validated: impl FnOnce(),
+    ) -> Result<Committed, WriteError> {
         if let Some(snapshot) = request.snapshot {
             self.validate(&request, snapshot)?;
         }
+        validated();
         if request.writes.is_empty() {
             return Ok(Committed { version: self.version, timestamp: self.now, sequences: Vec::new() });
         }
