@@ -110,7 +110,8 @@ impl Database {
     }
 
     /// Takes in what [`Database::export`] gave, here or elsewhere: under the same ids, or under new ones. A bundle is proved
-    /// before anything is written, and one that is refused changes nothing.
+    /// before anything is written, and one that is refused changes nothing. Its commits are made one after the other: a kill in
+    /// the middle leaves its runs as far as they came; delete them, and import it again.
     ///
     /// # Errors
     /// [`crate::BundleError`], [`crate::WriteError::RunExists`].

@@ -290,7 +290,8 @@ impl Kv<'_> {
             return Ok(Page::default());
         }
         let (mut lower, upper) = prefix_bounds(prefix.as_ref());
-        if let Some(after) = after {
+        // A key before the prefix is no place to begin at.
+        if let Some(after) = after.filter(|after| &***after >= prefix.as_ref()) {
             lower = Bound::Excluded(after.clone());
         }
         let snapshot = self.run.engine.snapshot(self.run.id)?;

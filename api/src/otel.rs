@@ -170,7 +170,7 @@ fn accepts(field: GenAiField, value: &Value) -> bool {
         GenAiField::Kind => false,
         GenAiField::Name | GenAiField::Model | GenAiField::Message => value.as_str().is_some(),
         GenAiField::InputTokens | GenAiField::OutputTokens => value.as_u64().is_some(),
-        GenAiField::Cost => value.as_f64().is_some(),
+        GenAiField::Cost => value.as_f64().is_some_and(f64::is_finite),
         GenAiField::Input | GenAiField::Output => true,
         GenAiField::Tags => value.as_array().is_some_and(|tags| tags.iter().all(|t| t.as_str().is_some())),
     }

@@ -8,7 +8,7 @@ use in_mem_engine::{Condition, SpanHead, SpanKind, SpanStatus};
 use in_mem_model::{Object, Timestamp, Value};
 
 use crate::Result;
-use crate::traces::{assign_id, check};
+use crate::traces::{assign_id, check, check_attributes};
 
 /// A span to record.
 #[derive(Debug, Clone)]
@@ -163,11 +163,11 @@ impl SpanDraft {
             (None, _) => now,
         });
         check(&self.head, [&self.input, &self.output])?;
-        for (_, value) in &self.attributes {
-            value.check()?;
-        }
         let attributes =
             (!self.attributes.is_empty()).then(|| Object::from_iter(self.attributes.iter().cloned()));
+        if let Some(attributes) = &attributes {
+            check_attributes(attributes)?;
+        }
         let status = match self.head.status {
             SpanStatus::Unset if ended => SpanStatus::Ok,
             status => status,

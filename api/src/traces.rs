@@ -1,9 +1,11 @@
 //! The trace of a run: a tree of spans.
 
 use std::cell::RefCell;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use in_mem_engine::command::ScanRequest;
 use in_mem_engine::span::{pack_span, unpack_span};
 use in_mem_engine::{Condition, Span, SpanHead, SpanKind, SpanStatus};
 use in_mem_model::{KeyBytes, Object, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
@@ -193,12 +195,21 @@ impl<'r> Traces<'r> {
         Spans::new(self.run)
     }
 
-    /// How many spans there are.
+    /// How many spans there are. Of a fork, they are counted one by one.
     ///
     /// # Errors
     /// [`Error::UnknownRun`] where the run was deleted since.
     pub fn len(&self) -> Result<u64> {
-        Ok(self.run.info()?.traces.entries)
+        let info = self.run.info()?;
+        if info.meta.forked_from.is_none() {
+            return Ok(info.traces.entries);
+        }
+        // Those that it shares with its parent are not counted with its own.
+        let run = self.run.id;
+        let (lower, upper) = (Bound::Unbounded, Bound::Unbounded);
+        let all =
+            ScanRequest { run, tag: Tag::Trace, lower, upper, reverse: false, at: None, limit: usize::MAX };
+        self.run.engine.snapshot(run)?.count(all)
     }
 
     /// Whether there are none.
@@ -361,16 +372,15 @@ pub(crate) fn ended(
     head.tags.extend(end.tags);
     let output = end.output.unwrap_or(output);
     check(&head, [&input, &output])?;
-    for (_, value) in &end.attributes {
-        value.check()?;
-    }
     let had = attributes.iter().filter(|(name, _)| !end.attributes.iter().any(|(n, _)| **n == **name));
     let attributes: Vec<(Arc<str>, Value)> = had
         .map(|(name, value)| (Arc::<str>::from(name), value.clone()))
         .chain(end.attributes.iter().cloned())
         .collect();
+    let attributes = Object::from_iter(attributes);
+    check_attributes(&attributes)?;
     let mut body = Vec::new();
-    pack_span(&head, &input, &output, Some(&Object::from_iter(attributes)), &mut body);
+    pack_span(&head, &input, &output, Some(&attributes), &mut body);
     Ok(Value::from(body))
 }
 
@@ -399,10 +409,18 @@ pub(crate) fn check(head: &SpanHead, values: [&Value; 2]) -> Result<()> {
     if !head.tags.is_empty() {
         crate::run::check_tags(&head.tags)?;
     }
+    if let Some(cost) = head.cost_usd.filter(|cost| !cost.is_finite()) {
+        return Err(Error::Cost { cost });
+    }
     for value in values {
         value.check()?;
     }
     Ok(())
+}
+
+/// Refuses attributes that cannot be kept: as a whole, since that is how they are read back.
+pub(crate) fn check_attributes(attributes: &Object) -> Result<()> {
+    Ok(Value::Object(attributes.clone()).check()?)
 }
 
 /// An id that no span of this process has: 16 hexadecimal digits, growing, so that later spans sort behind earlier ones.

@@ -28,6 +28,8 @@ pub struct Transaction<'r> {
     snapshot: Snapshot<'r>,
     reads: Vec<ReadKey>,
     ranges: Vec<ReadRange>,
+    /// What expires first of what was read.
+    expires: Option<Box<(Timestamp, Key)>>,
     writes: WriteSet,
     written_bytes: usize,
 }
@@ -43,6 +45,7 @@ impl<'r> Transaction<'r> {
             snapshot,
             reads: Vec::new(),
             ranges: Vec::new(),
+            expires: None,
             writes: WriteSet::default(),
             written_bytes: 0,
         })
@@ -178,7 +181,7 @@ impl<'r> Transaction<'r> {
     /// # Errors
     /// [`WriteError::Conflict`] where something that it read has changed; nothing was written then.
     pub fn commit(self) -> Result<Committed> {
-        let Self { run, snapshot, reads, ranges, writes, .. } = self;
+        let Self { run, snapshot, reads, ranges, expires, writes, .. } = self;
         if writes.is_empty() {
             // What it read was one state; there is nothing to order against others.
             return Ok(Committed { version: snapshot.version(), ..Committed::default() });
@@ -188,6 +191,7 @@ impl<'r> Transaction<'r> {
             snapshot: Some(snapshot.version()),
             reads,
             ranges,
+            expires,
             writes: writes.into_writes(),
         };
         run.engine.commit_read_at(request, snapshot)
@@ -198,15 +202,50 @@ impl<'r> Transaction<'r> {
         let read = self.snapshot.get(run, tag, key)?;
         self.note_op()?;
         self.reads.push(ReadKey { key: Key::new(run, tag, key) });
+        if let Some(at) = read.as_ref().and_then(|read| read.expires_at) {
+            self.note_expiry(run, tag, key, at);
+        }
         Ok(read)
     }
 
-    fn get_own(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<Value>> {
-        match self.writes.get(run, tag, key) {
-            Some(WritePending::Put(value, _)) => Ok(Some(value.clone())),
-            Some(WritePending::Deleted) => Ok(None),
-            None => Ok(self.get(run, tag, key)?.map(|v| v.value)),
+    fn note_expiry(&mut self, run: RunId, tag: Tag, key: &[u8], at: Timestamp) {
+        if self.expires.as_ref().is_none_or(|first| at < first.0) {
+            self.expires = Some(Box::new((at, Key::new(run, tag, key))));
         }
+    }
+
+    fn get_own(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<Value>> {
+        Ok(self.get_own_expiring(run, tag, key)?.map(|(value, _)| value))
+    }
+
+    /// The value, and when it expires.
+    fn get_own_expiring(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+    ) -> Result<Option<(Value, Option<Timestamp>)>> {
+        match self.writes.get(run, tag, key) {
+            Some(WritePending::Put(value, expires_at)) => Ok(Some((value.clone(), expires_at))),
+            Some(WritePending::Deleted) => Ok(None),
+            None => Ok(self.get(run, tag, key)?.map(|read| (read.value, read.expires_at))),
+        }
+    }
+
+    /// A condition on what the transaction has written itself does not reach the shard, which knows the first write's only.
+    fn check_own(&self, run: RunId, tag: Tag, key: &[u8], expected: Condition) -> Result<()> {
+        let holds = match (self.writes.get(run, tag, key), expected) {
+            (None, _) | (_, Condition::Any) => true,
+            (Some(own), Condition::Absent) => own == WritePending::Deleted,
+            (Some(own), Condition::Present) => own != WritePending::Deleted,
+            // What is not committed has no version.
+            (Some(_), Condition::Version(_)) => false,
+        };
+        if holds {
+            return Ok(());
+        }
+        let key = Box::new(Key::new(run, tag, key));
+        Err(WriteError::ConditionFailed { key, expected, found: None }.into())
     }
 
     fn put(&mut self, run: RunId, tag: Tag, key: &[u8], value: Value, condition: Condition) -> Result<()> {
@@ -223,6 +262,7 @@ impl<'r> Transaction<'r> {
         condition: Condition,
     ) -> Result<()> {
         check_pair(key, &value)?;
+        self.check_own(run, tag, key, condition)?;
         self.note_op()?;
         self.written_bytes += key.len() + value.heap_bytes();
         if self.written_bytes > limits::MAX_TRANSACTION_BYTES {
@@ -277,6 +317,8 @@ impl<'r> Transaction<'r> {
         self.check_lineage(run)?;
         let below = self.snapshot.scan_all(run, tag, lower.clone(), upper.clone())?;
         let own = self.writes.range(run, tag, lower.as_ref().map(|k| &**k), upper.as_ref().map(|k| &**k));
+        let first = below.iter().filter_map(|(key, read)| Some((read.expires_at?, key))).min();
+        let first = first.map(|(at, key)| (at, key.clone()));
         let mut merged: std::collections::BTreeMap<KeyBytes, Value> =
             below.into_iter().map(|(key, value)| (key, value.value)).collect();
         for (key, pending) in own {
@@ -288,6 +330,9 @@ impl<'r> Transaction<'r> {
                     merged.remove(&key);
                 }
             }
+        }
+        if let Some((at, key)) = first {
+            self.note_expiry(run, tag, &key, at);
         }
         self.ranges.push(ReadRange { run, tag, lower, upper });
         Ok(merged.into_iter().collect())
@@ -393,7 +438,7 @@ impl TxKv<'_, '_> {
         Ok(absent)
     }
 
-    /// Counts an integer up by `by` (or down); absent counts as 0. Gives the sum. Unlike outside a transaction, another
+    /// Counts an integer up by `by` (or down); absent counts as 0. Gives the sum, which expires when the value did. Unlike outside a transaction, another
     /// writer of the key is a conflict.
     ///
     /// # Errors
@@ -401,14 +446,16 @@ impl TxKv<'_, '_> {
     pub fn increment(&mut self, key: impl AsRef<[u8]>, by: i64) -> Result<i64> {
         let key = key.as_ref();
         let at = || Box::new(Key::new(self.run, Tag::Kv, key));
-        let sum = match self.tx.get_own(self.run, Tag::Kv, key)? {
-            None => by,
-            Some(Value::Int(now)) => {
-                now.checked_add(by).ok_or_else(|| WriteError::Overflow { key: at(), by })?
+        let (sum, expires_at) = match self.tx.get_own_expiring(self.run, Tag::Kv, key)? {
+            None => (by, None),
+            Some((Value::Int(now), expires_at)) => {
+                (now.checked_add(by).ok_or_else(|| WriteError::Overflow { key: at(), by })?, expires_at)
             }
-            Some(other) => return Err(WriteError::NotAnInteger { key: at(), found: other.kind() }.into()),
+            Some((other, _)) => {
+                return Err(WriteError::NotAnInteger { key: at(), found: other.kind() }.into());
+            }
         };
-        self.put(key, sum)?;
+        self.tx.put_until(self.run, Tag::Kv, key, sum.into(), expires_at, Condition::Any)?;
         Ok(sum)
     }
 
@@ -489,8 +536,8 @@ impl TxTraces<'_, '_> {
     /// Records a span that has ended; gives its id.
     ///
     /// # Errors
-    /// [`Error::TooLong`], [`Error::Value`]; the commit fails with [`WriteError::ConditionFailed`] where an id that was
-    /// given is taken.
+    /// [`Error::TooLong`], [`Error::Value`], [`Error::DuplicateSpan`] where this transaction has a span of that id already; the
+    /// commit fails with [`WriteError::ConditionFailed`] where an id that was given is taken.
     pub fn record(&mut self, span: &SpanDraft) -> Result<Arc<str>> {
         self.put(span, true)
     }
@@ -528,6 +575,9 @@ impl TxTraces<'_, '_> {
         let mut body = Vec::new();
         span.pack(self.tx.run.engine.now(), ended, &mut body)?;
         let (id, condition) = span.id_and_condition();
+        if matches!(self.tx.writes.get(self.run, Tag::Trace, id.as_bytes()), Some(WritePending::Put(..))) {
+            return Err(Error::DuplicateSpan { run: self.run, id });
+        }
         self.tx.put(self.run, Tag::Trace, id.as_bytes(), Value::from(body), condition)?;
         Ok(id)
     }

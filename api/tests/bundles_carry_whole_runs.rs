@@ -1,7 +1,10 @@
 //! A bundle carries a run, its children and its forks with all their commits to another database: the same content, the same
 //! chains, the same past; and whatever is done to its bytes, it is taken in whole or not at all.
 
-use in_mem::{BundleError, Database, Error, ForkOptions, Point, Run, RunId, RunStatus, Value, WriteError};
+use in_mem::{
+    BundleError, Database, Error, ForkOptions, ManualClock, Point, Run, RunId, RunStatus, Timestamp, Value,
+    WriteError,
+};
 
 fn database() -> (tempfile::TempDir, Database) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -118,4 +121,59 @@ fn a_damaged_bundle_changes_nothing() {
     }
     let newer = [&bundle[..8], &[9, 0][..], &bundle[10..]].concat();
     assert!(matches!(here.import(&newer, true), Err(Error::Bundle(BundleError::NewerFormat { found: 9 }))));
+}
+
+/// With its hash the stored event is a little larger than a value may be, and the bundle that held it was refused as damaged.
+#[test]
+fn the_largest_event_travels() {
+    let (_dir, there) = database();
+    let run = there.begin_run("large").expect("begins");
+    let payload = Value::from(vec![7u8; in_mem::limits::MAX_VALUE_BYTES - 16]);
+    run.events().append("large", payload.clone()).expect("appends");
+    let bundle = there.export(run.id()).expect("exports");
+    let (_dir, here) = database();
+    here.import(&bundle, false).expect("imports");
+    let run = here.run(run.id()).expect("there");
+    assert_eq!(run.events().read(0).expect("reads").expect("there").payload, payload);
+}
+
+/// Both found the ids free, and each wrote over what the other had made.
+#[test]
+fn of_two_imports_of_one_bundle_at_once_one_is_refused() {
+    let (_dir, there) = database();
+    let (run, ..) = lineage(&there);
+    let bundle = there.export(run.id()).expect("exports");
+    let expected = run.digest().expect("reads").content;
+    for _ in 0..100 {
+        let here = Database::in_memory().expect("opens");
+        let start = std::sync::Barrier::new(2);
+        let import = || {
+            start.wait();
+            here.import(&bundle, false)
+        };
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(import));
+            both.map(|one| one.join().expect("no panic")).into()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        let imported = here.run(run.id()).expect("there");
+        assert_eq!(imported.digest().expect("reads").content, expected);
+        assert!(imported.events().verify_chain().expect("reads").is_intact());
+    }
+}
+
+/// Opened again, the shard took the last record's time for now: every time to live was over at once.
+#[test]
+fn a_bundle_from_the_far_future_is_refused() {
+    let far = ManualClock::new(Timestamp(Timestamp::now().0 + 400 * 86_400_000_000));
+    let dir = tempfile::tempdir().expect("a directory");
+    let builder = Database::builder().path(dir.path()).clock(std::sync::Arc::new(far));
+    let there = builder.open().expect("opens");
+    let run = there.begin_run("ahead").expect("begins");
+    let bundle = there.export(run.id()).expect("exports");
+    let (_dir, here) = database();
+    let refused = here.import(&bundle, false);
+    let Err(Error::Bundle(error)) = &refused else { panic!("{refused:?}") };
+    assert!(matches!(error, BundleError::FromTheFuture { .. }), "{error}");
+    assert_eq!(here.runs().count().expect("counts"), 0);
 }

@@ -105,3 +105,16 @@ fn what_a_run_knew_at_a_span_is_what_it_knew_when_it_recorded_it() {
     again.traces().record_many(&spans(0, 1)).expect("records");
     assert_eq!(known(&again), 3.into());
 }
+
+/// It counted only what the fork had recorded itself.
+#[test]
+fn a_fork_has_as_many_spans_as_it_lists() {
+    let db = Database::in_memory().expect("opens");
+    let run = db.begin_run("parent").expect("begins");
+    run.traces().record_many(&spans(0, 5)).expect("records");
+    let fork = run.fork(ForkOptions::default()).expect("forks");
+    assert_eq!((fork.traces().len().unwrap(), fork.traces().is_empty().unwrap()), (5, false));
+    fork.traces().record_many(&spans(5, 8)).expect("records");
+    assert_eq!(fork.traces().len().unwrap(), fork.traces().query().list().unwrap().len() as u64);
+    assert_eq!(run.traces().len().unwrap(), 5);
+}

@@ -296,10 +296,52 @@ pub struct PutArgs {
 
 impl PutArgs {
     /// The value to store.
-    pub fn json_value(&self) -> serde_json::Value {
+    ///
+    /// # Errors
+    /// An integer in it that no number here holds: as a float, it would lose digits.
+    pub fn json_value(&self) -> Result<serde_json::Value, String> {
         let text = || serde_json::Value::String(self.value.clone());
-        if self.text { text() } else { serde_json::from_str(&self.value).unwrap_or_else(|_| text()) }
+        if self.text {
+            return Ok(text());
+        }
+        match serde_json::from_str(&self.value) {
+            Ok(json) => match too_large_integer(&self.value) {
+                Some(digits) => Err(format!(
+                    "the integer {digits} is too large to be kept with all its digits; write it as text: --text, or in \
+                     quotation marks inside JSON"
+                )),
+                None => Ok(json),
+            },
+            Err(_) => Ok(text()),
+        }
     }
+}
+
+/// The first integer of a JSON text that fits neither 64 signed nor 64 unsigned bits.
+fn too_large_integer(json: &str) -> Option<&str> {
+    let mut rest = json;
+    while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[start..];
+        if rest.starts_with('"') {
+            let mut escaped = false;
+            let end = rest[1..].find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            rest = &rest[end? + 2..];
+            continue;
+        }
+        let end =
+            rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(end);
+        let is_integer = !number.contains(['.', 'e', 'E']);
+        if is_integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+            return Some(number);
+        }
+        rest = behind;
+    }
+    None
 }
 
 /// `events`
@@ -539,7 +581,7 @@ mod tests {
     #[test]
     fn a_value_is_json_where_it_can_be() {
         let value = |args: &[&str]| match Cli::try_parse_from([&["in-mem", "put", "r", "k"], args].concat()) {
-            Ok(Cli { command: Command::Put(put), .. }) => put.json_value(),
+            Ok(Cli { command: Command::Put(put), .. }) => put.json_value().expect("can be stored"),
             other => panic!("{other:?}"),
         };
         assert_eq!(value(&["12"]), serde_json::json!(12));
@@ -547,5 +589,26 @@ mod tests {
         assert_eq!(value(&["{\"a\":1}"]), serde_json::json!({"a": 1}));
         assert_eq!(value(&["hello"]), serde_json::json!("hello"));
         assert_eq!(value(&["--text", "01234"]), serde_json::json!("01234"));
+        assert_eq!(value(&["18446744073709551615"]), serde_json::json!(u64::MAX));
+        assert_eq!(value(&["-9223372036854775808"]), serde_json::json!(i64::MIN));
+        assert_eq!(value(&["123456789012345678901234567890e0"]), serde_json::json!(1.2345678901234568e29));
+        let quoted = "{\"a\\\"1\": \"123456789012345678901234567890\", \"b\": [1.5e3, -2]}";
+        assert!(value(&[quoted]).is_object());
+        assert!(value(&["--text", "123456789012345678901234567890"]).is_string());
+    }
+
+    /// It was stored as a float, which has fewer digits, and nothing was said.
+    #[test]
+    fn an_integer_that_would_lose_digits_is_refused() {
+        for (json, digits) in [
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("-9223372036854775809", "-9223372036854775809"),
+            ("{\"a\": [\"\\\"9\", 18446744073709551616]}", "18446744073709551616"),
+        ] {
+            let (run, key) = ("r".to_owned(), "k".to_owned());
+            let put = PutArgs { run, key, value: json.to_owned(), text: false };
+            let said = put.json_value().expect_err("is told");
+            assert!(said.contains(digits) && said.contains("--text"), "{said}");
+        }
     }
 }

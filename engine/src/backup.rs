@@ -37,7 +37,7 @@ impl Engine {
     /// Each shard is copied as of one moment: no transaction is half there.
     ///
     /// # Errors
-    /// [`OpenError::NotEmpty`], [`Error::Checkpoint`], what the disk says. A copy that was not finished has no manifest, and is
+    /// [`OpenError::NotEmpty`], [`OpenError::Inside`], [`Error::Checkpoint`], what the disk says. A copy that was not finished has no manifest, and is
     /// refused by name where somebody opens it.
     pub fn backup(&self, to: &Path) -> Result<BackupReport, Error> {
         if self.is_closed() {
@@ -45,6 +45,10 @@ impl Engine {
         }
         let storage = &self.storage;
         refuse_what_is_there(&**storage, to)?;
+        // What opens, prunes and tidies the database takes every file in its directory for its own.
+        if let Some(of) = self.path().filter(|of| self.on_file_system && lies_in(to, of)) {
+            return Err(OpenError::Inside { path: to.to_owned(), of: of.to_owned() }.into());
+        }
         let io = |error: LogError| Error::Open(error.into());
         storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
         let mut lock = if self.on_file_system { Some(DirLock::acquire(to).map_err(io)?) } else { None };
@@ -86,6 +90,16 @@ impl Engine {
         let versions = moments.into_iter().map(|(version, _)| version).collect();
         Ok(BackupReport { path: to.to_owned(), versions, entries, bytes })
     }
+}
+
+/// Whether a path, which need not be there, is in a directory that is.
+pub(crate) fn lies_in(path: &Path, directory: &Path) -> bool {
+    // Links and `..` are resolved as far as there is something: behind that there is nothing they could lead to.
+    let there = path.ancestors().find_map(|ancestor| {
+        let named = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        named.canonicalize().ok()
+    });
+    matches!((there, directory.canonicalize()), (Some(there), Ok(directory)) if there.starts_with(&directory))
 }
 
 /// Refuses a path where there is something already.

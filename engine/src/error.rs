@@ -305,6 +305,12 @@ pub enum Error {
         /// The id.
         id: Arc<str>,
     },
+    /// A span's cost is no number to be summed up.
+    #[error("a cost of {cost} USD cannot be recorded: give a number, or none where it is not known")]
+    Cost {
+        /// What was given: not a number, or infinite.
+        cost: f64,
+    },
     /// The span has ended.
     #[error("span `{id}` of run {run} has ended already")]
     SpanEnded {

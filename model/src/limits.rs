@@ -1,4 +1,6 @@
 //! Every bound on what may be stored, in one place. One past a limit is a typed error and changes nothing.
+//!
+//! There is no lower bound: a key, a cell's name, a span's id, an event's kind, a stream's and a run's name may be empty.
 
 /// Longest user key, in bytes.
 ///

@@ -1,14 +1,17 @@
 //! Closures that run on the shard itself: they see their own writes, and all of these are committed or none.
 
 use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
 
 use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value};
 use in_mem_shard::core::command::{CommitRequest, ScanRequest, ShardClosure, Write};
-use in_mem_shard::core::error::WriteError;
+use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::run_meta::RunMeta;
 use in_mem_shard::core::transaction::ShardTx;
 use in_mem_shard::core::{Log, ShardCore, event};
 use in_mem_shard::index::{IndexConfig, IndexWriter};
+use in_mem_wal::{Config, Mode, ShardLog, SimDisk};
 
 const RUN: RunId = RunId::from_bytes([3; 16]);
 
@@ -122,4 +125,33 @@ fn what_a_closure_may_not_write_is_refused_whole() {
     };
     core.execute_closure(RUN, closure(body)).map(|_| ()).expect_err("is refused");
     assert_eq!((core.version(), get(&core, "a")), (before, None));
+}
+
+/// It read what was published, and wrote over commits that waited for the disk.
+#[test]
+fn a_closure_reads_what_is_installed_and_not_yet_on_the_disk() {
+    let config = Config { segment_bytes: 1 << 20, mode: Mode::Strict, shard: 0, create: true };
+    let storage = Arc::new(SimDisk::new(1));
+    let (log, _) = ShardLog::recover(storage, Path::new("/log"), config, 1, None, &mut |_| Ok(())).unwrap();
+    let mut core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::Wal(log));
+    let mut request = CommitRequest::new(RUN);
+    request.writes.push((RUN, Write::CreateRun(Box::new(RunMeta::new(RUN, "strict")))));
+    core.commit(request).expect("begins");
+    core.put(RUN, Tag::Kv, b"k", Value::from(1), None, Condition::Any).expect("puts");
+    assert_eq!(get(&core, "k"), None, "not published");
+    let body = |tx: &mut ShardTx<'_>| {
+        assert_eq!(tx.get_versioned(Tag::Kv, b"k").map(|found| found.value), tx.get(Tag::Kv, b"k"));
+        let request = ScanRequest {
+            run: RUN,
+            tag: Tag::Kv,
+            lower: Bound::Unbounded,
+            upper: Bound::Unbounded,
+            reverse: false,
+            at: None,
+            limit: 10,
+        };
+        Ok(tx.scan(&request).entries.len() as i64)
+    };
+    let (_, result) = core.execute_closure(RUN, closure(body)).expect("runs");
+    assert_eq!(*result.expect("agrees").downcast::<i64>().expect("its own"), 1);
 }

@@ -81,7 +81,8 @@ impl TxState<'_, '_> {
     /// Sets a cell that is at this version when the transaction commits.
     ///
     /// # Errors
-    /// As [`TxState::set`]; the commit fails with [`WriteError::ConditionFailed`] where it is not.
+    /// As [`TxState::set`]; the commit fails with [`WriteError::ConditionFailed`] where it is not, and so does this where this
+    /// transaction has written the cell already: what is not committed has no version.
     pub fn cas(&mut self, cell: impl AsRef<str>, expected: Version, value: impl Into<Value>) -> Result<()> {
         self.tx.put(
             self.run,

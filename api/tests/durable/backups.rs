@@ -42,6 +42,19 @@ fn it_never_writes_over_anything() {
     assert!(matches!(refused, Err(Error::Open(OpenError::NotEmpty { .. }))), "{refused:?}");
 }
 
+/// A prune, an opening with other shards and a salvage all take what is in the directory for the database's own.
+#[test]
+fn one_inside_the_database_is_refused_and_nothing_is_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = quiet(dir.path()).open().expect("opens");
+    fill(&db, 1);
+    for inside in [dir.path().join("copy"), dir.path().join("deep/../deeper/copy")] {
+        let refused = db.backup(&inside);
+        assert!(matches!(refused, Err(Error::Open(OpenError::Inside { .. }))), "{refused:?}");
+    }
+    assert!(!dir.path().join("copy").exists() && !dir.path().join("deeper").exists());
+}
+
 #[test]
 fn one_that_never_ended_is_not_taken_for_a_database() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,6 @@
 //! What a first user does: write, read, end, reopen.
 
-use in_mem::{Database, Error, RunStatus, Value, WriteError};
+use in_mem::{Database, Error, RunStatus, SpanDraft, Value, WriteError};
 
 use crate::modes;
 
@@ -89,5 +89,27 @@ fn transitions_of_many_threads_lose_nothing() {
         });
         assert_eq!(run.state().read("n").unwrap().unwrap().value, Value::from(200));
         assert_eq!(run.kv().get("n").unwrap(), Some(Value::from(200)));
+    });
+}
+
+/// Keys may be empty, and so may all that is kept as one: names of cells, ids of spans, kinds and streams of events.
+#[test]
+fn a_name_may_be_empty() {
+    modes::in_every_mode(|db, reopen| {
+        let run = db.begin_run("").expect("begins");
+        run.kv().put("", 1).expect("puts");
+        run.state().set("", 2).expect("sets");
+        run.traces().record(&SpanDraft::tool_call("").id("")).expect("records");
+        run.events().stream("").append("", 3).expect("appends");
+        let db = reopen(db);
+        let run = db.run(run.id()).expect("there");
+        assert_eq!(run.kv().get("").unwrap(), Some(1.into()));
+        assert_eq!(run.state().read("").unwrap().unwrap().value, 2.into());
+        assert_eq!(&*run.traces().get("").unwrap().unwrap().name, "");
+        assert!(run.traces().record(&SpanDraft::tool_call("").id("")).is_err(), "an id is unique");
+        let event = run.events().stream("").read(0).unwrap().unwrap();
+        assert_eq!((&*event.kind, event.payload, event.stream.unwrap().1), ("", 3.into(), 0));
+        assert_eq!(run.events().of_kind("").unwrap().len(), 1);
+        assert_eq!(run.info().unwrap().meta.name.len(), 0);
     });
 }

@@ -198,3 +198,17 @@ fn a_value_with_a_time_to_live_goes_when_it_is_over() {
         check(&db, &["again", "ever", "short"]);
     });
 }
+
+/// It gave the keys between the cursor and the prefix, too.
+#[test]
+fn a_page_behind_a_key_before_its_prefix_begins_at_the_prefix() {
+    modes::in_every_mode(|db, _| {
+        let run = db.begin_run("pages").expect("begins");
+        run.kv().put_many(["a", "b", "c/1", "c/2", "d"].map(|key| (key, 1))).expect("puts");
+        for (after, expected) in [("a", &["c/1", "c/2"][..]), ("c/1", &["c/2"]), ("c/9", &[]), ("d", &[])] {
+            let page = run.kv().page("c/", Some(&after.into()), 10).expect("reads");
+            let keys: Vec<_> = page.entries.into_iter().map(|(key, _)| key).collect();
+            assert_eq!(texts(&keys), expected, "after {after}");
+        }
+    });
+}

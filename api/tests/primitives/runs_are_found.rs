@@ -1,7 +1,7 @@
 //! Every way to ask for runs gives what looking at all of them gives; their life has no way back; counts are kept.
 
 use in_mem::{
-    Database, Error, Namespace, RunCursor, RunInfo, RunStatus, RunTotals, Runs, SpanDraft, Timestamp,
+    Database, Error, Namespace, RunCursor, RunId, RunInfo, RunStatus, RunTotals, Runs, SpanDraft, Timestamp,
     WriteError,
 };
 
@@ -298,4 +298,22 @@ fn a_memory_outlives_runs_and_is_not_listed_with_them() {
         let other = db.memory(&Namespace::new("acme", "support", "bob").unwrap()).unwrap();
         assert_eq!(other.kv().get("knows").unwrap(), None);
     });
+}
+
+/// It was taken for the last one of the page before and left out.
+#[test]
+fn a_run_made_again_behind_the_cursor_under_its_id_is_listed() {
+    let db = modes::in_memory();
+    let begin = |n: u8, at| {
+        let run = db.new_run("r").id(RunId::from_bytes([n; 16])).created_at(Timestamp(at));
+        run.begin().expect("begins")
+    };
+    let first = begin(1, 10);
+    begin(2, 20);
+    let (page, next) = db.runs().page(None, 1).expect("lists");
+    assert_eq!(page[0].id, first.id());
+    first.delete().expect("deletes");
+    begin(1, 30);
+    let (page, _) = db.runs().page(next, 10).expect("lists");
+    assert_eq!(page.iter().map(|run| run.meta.created.0).collect::<Vec<_>>(), [20, 30]);
 }

@@ -2,7 +2,9 @@
 
 use crate::modes as common;
 
-use in_mem::{Error, Object, Span, SpanDraft, SpanEnd, SpanKind, SpanStatus, Timestamp, WriteError, value};
+use in_mem::{
+    Error, Object, Span, SpanDraft, SpanEnd, SpanKind, SpanStatus, Timestamp, Value, WriteError, value,
+};
 
 fn ids(spans: &[Span]) -> Vec<&str> {
     spans.iter().map(|s| &*s.id).collect()
@@ -189,5 +191,43 @@ fn the_conventions_of_opentelemetry_are_spoken() {
         let span = run.traces().get(&*id).unwrap().unwrap();
         assert_eq!(span.kind, SpanKind::ModelCall);
         assert_eq!(in_mem::otel_attributes(&span), attributes);
+    });
+}
+
+/// An attribute lies one level deeper in the span than where it was checked: the span was stored, and could never be read.
+#[test]
+fn attributes_that_could_not_be_read_back_are_refused() {
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("deep").expect("begins");
+        let nested = |levels: usize| (0..levels).fold(Value::from(1), |inner, _| Value::array([inner]));
+        let deepest = in_mem::limits::MAX_DEPTH - 1;
+        let draft = |levels| SpanDraft::tool_call("t").attribute("a", nested(levels));
+        let id = run.traces().record(&draft(deepest)).expect("records");
+        assert!(run.traces().get(&id).expect("reads").is_some());
+        assert!(matches!(run.traces().record(&draft(deepest + 1)), Err(Error::Value(_))));
+        let open = run.traces().start_span(&SpanDraft::tool_call("open")).expect("begins");
+        let end = |levels| SpanEnd::ok().attribute("a", nested(levels));
+        assert!(matches!(run.traces().end_span(&open, end(deepest + 1)), Err(Error::Value(_))));
+        run.traces().end_span(&open, end(deepest)).expect("ends");
+        assert_eq!(run.traces().query().list().expect("all can be read").len(), 2);
+    });
+}
+
+/// One such span made the sum of all of them no number.
+#[test]
+fn a_cost_that_is_no_number_is_refused() {
+    common::in_every_mode(|db, _| {
+        let run = db.begin_run("costs").expect("begins");
+        run.traces().record(&SpanDraft::tool_call("t").cost_usd(0.5)).expect("records");
+        let open = run.traces().start_span(&SpanDraft::tool_call("open")).expect("begins");
+        for cost in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let refused = run.traces().record(&SpanDraft::tool_call("t").cost_usd(cost));
+            assert!(matches!(refused, Err(Error::Cost { .. })), "{refused:?}");
+            let refused = run.traces().end_span(&open, SpanEnd::ok().cost_usd(cost));
+            assert!(matches!(refused, Err(Error::Cost { .. })), "{refused:?}");
+        }
+        run.traces().end_span(&open, SpanEnd::ok().cost_usd(0.25)).expect("ends");
+        let totals = run.traces().query().totals().expect("reads");
+        assert_eq!(totals[&SpanKind::ToolCall].cost_usd, 0.75);
     });
 }

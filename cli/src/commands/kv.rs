@@ -60,9 +60,10 @@ pub(super) fn get(args: &GetArgs, common: &Common) -> Result<ExitCode, Failure> 
 }
 
 pub(super) fn put(args: &PutArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let value = args.json_value().map_err(Failure::Usage)?;
     let db = open::existing(common)?;
     let run = find::run(&db, &args.run)?;
-    let version = run.kv().put(&args.key, args.json_value())?;
+    let version = run.kv().put(&args.key, value)?;
     let id = run.id();
     drop(run);
     db.close()?;

@@ -12,7 +12,7 @@ use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, Lsn, Manifest, Storage}
 use serde::{Deserialize, Serialize};
 
 use super::{Alone, Problem, shards_of};
-use crate::backup::refuse_what_is_there;
+use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
@@ -61,16 +61,6 @@ pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     let mut lock = DirLock::acquire(to)?;
     lock.announce()?;
     salvage_on(&storage, from, to)
-}
-
-/// Whether a path, which need not be there, is in a directory that is.
-fn lies_in(path: &Path, directory: &Path) -> bool {
-    // Links and `..` are resolved as far as there is something: behind that there is nothing they could lead to.
-    let there = path.ancestors().find_map(|ancestor| {
-        let named = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
-        named.canonicalize().ok()
-    });
-    matches!((there, directory.canonicalize()), (Some(there), Ok(directory)) if there.starts_with(&directory))
 }
 
 /// [`salvage`], on a storage of one's own.

@@ -19,12 +19,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use in_mem_model::codec::{self, Cursor, DecodeError};
-use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
+use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, limits};
 use in_mem_shard::core::command::RunQuery;
 use in_mem_shard::core::event::{self, ChainHead};
-use in_mem_shard::core::fork::{HIDDEN_PREFIX, SHARED_PREFIX};
+use in_mem_shard::core::fork::{HIDDEN_PREFIX, MAX_FORK_DEPTH, SHARED_PREFIX};
 use in_mem_shard::core::import::ImportedChange;
 use in_mem_shard::core::run_meta::{ForkPoint, RunMeta};
 use in_mem_shard::core::{PAGE_LIMIT, RunFilter};
@@ -45,6 +46,9 @@ pub const MAX_BUNDLE_BODY_BYTES: u64 = 4 << 30;
 
 /// The most runs of one bundle.
 pub const MAX_BUNDLE_RUNS: usize = 65_536;
+
+/// So much later than now a commit may have been made: clocks differ, and a bundle takes no time to travel.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Commits that are made in one turn of an import.
 const COMMITS_A_TURN: usize = 64;
@@ -80,6 +84,17 @@ pub enum BundleError {
     Damaged {
         /// What was found.
         what: String,
+    },
+    /// It says that it was written later than this machine's clock allows.
+    #[error(
+        "the bundle has a commit of {at}, and it is {now} here: set the clock of the machine that is wrong; what has a time \
+         to live would be over at once"
+    )]
+    FromTheFuture {
+        /// The time of its last commit.
+        at: Timestamp,
+        /// The time here.
+        now: Timestamp,
     },
     /// A run was deleted and made again under its old id.
     #[error("run {run} was deleted and made again: its history is of two runs and cannot be exported as one")]
@@ -238,6 +253,7 @@ impl Bundle {
         }
         let (count, mut commits) = (cursor.varint()?, Vec::new());
         let mut last = Version(0);
+        let mut last_events: HashMap<u64, u64> = HashMap::new();
         for _ in 0..count {
             let version = Version(cursor.varint()?);
             if version <= last {
@@ -260,11 +276,18 @@ impl Bundle {
                 key.check().map_err(|error| BundleError::damaged(error.to_string()))?;
                 let expires_at = if head & EXPIRES == 0 { None } else { Some(Timestamp(cursor.signed()?)) };
                 let value = if head & DELETED == 0 { Some(cursor.value()?) } else { None };
-                if let Some(value) = &value {
-                    value.check().map_err(|error| BundleError::damaged(error.to_string()))?;
-                }
                 let change = ImportedChange { run, tag, key, value, expires_at };
                 check_change(&change)?;
+                // A shard counts events as they come, and goes on from the last: one out of its place is not told of by the chain.
+                if tag == Tag::Event
+                    && change.value.is_some()
+                    && let Some(sequence) = event::event_sequence(&change.key)
+                    && (last_events.insert(place, sequence).is_some_and(|last| sequence <= last)
+                        || runs.iter().any(|of| of.id == run && sequence >= of.head.len))
+                {
+                    let what = format!("run {run}: its events do not come in their order");
+                    return Err(BundleError::damaged(what));
+                }
                 // A commit gives a key one version; two of them, the log would take and no index.
                 if !written.insert((place, tag as u8, change.key.to_vec())) {
                     return Err(BundleError::damaged("a commit changes one key twice"));
@@ -275,6 +298,49 @@ impl Bundle {
         }
         cursor.finish()?;
         Ok(Self { runs, commits })
+    }
+
+    /// Whoever walks from run to run, to its children or to what it was forked from, must come to an end.
+    fn prove_origins(&self, of_run: &BTreeMap<RunId, Vec<Commit>>) -> Result<(), BundleError> {
+        let mut origins: HashMap<RunId, RunMeta> = HashMap::new();
+        for (run, commits) in of_run {
+            for meta in metas_of(commits) {
+                let first = origins.entry(*run).or_insert_with(|| meta.clone());
+                let origin =
+                    |meta: &RunMeta| (meta.parent, meta.forked_from, meta.first_version, meta.memory);
+                if origin(first) != origin(&meta) {
+                    return Err(BundleError::damaged(format!(
+                        "run {run}: it says later that it has another origin"
+                    )));
+                }
+            }
+        }
+        let mut ends: HashSet<RunId> = HashSet::new();
+        for run in of_run.keys() {
+            let (mut walked, mut next) = (HashSet::new(), Some(*run));
+            while let Some(at) = next.filter(|at| !ends.contains(at)) {
+                if !walked.insert(at) {
+                    return Err(BundleError::damaged(format!(
+                        "run {at} began itself, by way of others or not"
+                    )));
+                }
+                next = origins.get(&at).and_then(|meta| meta.parent);
+            }
+            ends.extend(walked);
+        }
+        let mut depths: HashMap<RunId, usize> = HashMap::new();
+        let mut order: Vec<(&RunId, &RunMeta)> = origins.iter().collect();
+        order.sort_by_key(|(_, meta)| meta.first_version);
+        for (run, meta) in order {
+            let Some(point) = meta.forked_from else { continue };
+            let depth = depths.get(&point.run).copied().unwrap_or(0) + 1;
+            if depth > MAX_FORK_DEPTH {
+                let what = format!("run {run} is a fork of forks, more than {MAX_FORK_DEPTH} levels deep");
+                return Err(BundleError::damaged(what));
+            }
+            depths.insert(*run, depth);
+        }
+        Ok(())
     }
 
     /// Replays every run and compares what it comes to with what the bundle says.
@@ -293,6 +359,7 @@ impl Bundle {
                 }
             }
         }
+        self.prove_origins(&of_run)?;
         // A fork after what it shares: runs begin in the order of their first commits.
         let mut order: Vec<&BundledRun> = self.runs.iter().collect();
         let begins = |run: &BundledRun| of_run.get(&run.id).map_or(Version(0), |commits| commits[0].version);
@@ -301,9 +368,7 @@ impl Bundle {
         for run in order {
             let wrong = |what: &str| BundleError::damaged(format!("run {}: {what}", run.id));
             let commits = of_run.get(&run.id).ok_or_else(|| wrong("it has no commit"))?;
-            let meta =
-                commits[0].changes.iter().find(|change| change.tag == Tag::Run && change.key.is_empty());
-            let meta = meta.and_then(|change| RunMeta::from_value(change.value.as_ref()?));
+            let meta = metas_of(&commits[..1]).next();
             let meta = meta.ok_or_else(|| wrong("it does not begin with what is known of it"))?;
             if meta.first_version != commits[0].version {
                 return Err(wrong("it does not begin where it says"));
@@ -332,9 +397,31 @@ impl Bundle {
     }
 }
 
+/// What is known of a run, where a change says it.
+fn meta_of(tag: Tag, key: &[u8], value: Option<&Value>) -> Option<RunMeta> {
+    if tag == Tag::Run && key.is_empty() { RunMeta::from_value(value?) } else { None }
+}
+
 /// Refuses changes that no run makes.
 fn check_change(change: &ImportedChange) -> Result<(), BundleError> {
     let refuse = |what: &str| Err(BundleError::damaged(format!("run {}: {what}", change.run)));
+    if change.expires_at.is_some() && change.tag != Tag::Kv {
+        return refuse("something other than a pair has a time to live");
+    }
+    if let Some(value) = &change.value {
+        // A stored event is its payload and a hash, which together may be larger than a value.
+        let checked = match (change.tag, event::event_sequence(&change.key)) {
+            (Tag::Event, Some(sequence)) => {
+                let event = event::unpack(sequence, Version(0), Timestamp(0), value)?;
+                if event.kind.len() > limits::MAX_EVENT_KIND_BYTES {
+                    return refuse("an event's kind is too long");
+                }
+                event.payload.check()
+            }
+            _ => value.check(),
+        };
+        checked.map_err(|error| BundleError::damaged(error.to_string()))?;
+    }
     match (change.tag, change.key.first()) {
         (Tag::Run, None) => match change.value.as_ref().and_then(RunMeta::from_value) {
             Some(_) => Ok(()),
@@ -362,6 +449,12 @@ fn chain_of(view: &View) -> Option<ChainHead> {
         head = ChainHead { len: head.len + 1, hash };
     }
     Some(head)
+}
+
+/// What is known of a run, as its commits say it one after the other.
+fn metas_of(commits: &[Commit]) -> impl Iterator<Item = RunMeta> {
+    let changes = commits.iter().flat_map(|commit| &commit.changes);
+    changes.filter_map(|change| meta_of(change.tag, &change.key, change.value.as_ref()))
 }
 
 impl Engine {
@@ -436,6 +529,11 @@ impl Engine {
     pub fn import(&self, bytes: &[u8], new_ids: bool) -> Result<ImportReport, Error> {
         let bundle = Bundle::read(bytes)?;
         let now = self.now();
+        // Opened again, a shard goes on from the time of its last commit.
+        let last = bundle.commits.iter().map(|commit| commit.timestamp).max();
+        if let Some(at) = last.filter(|at| *at > now.saturating_add(CLOCKS_DIFFER_BY)) {
+            return Err(BundleError::FromTheFuture { at, now }.into());
+        }
         let first = if new_ids { RunId::generate(now) } else { bundle.runs[0].id };
         let renamed: HashMap<RunId, RunId> = bundle
             .runs
@@ -447,16 +545,13 @@ impl Engine {
                 (true, _) => (run.id, RunId::generate_child(first, now)),
             })
             .collect();
-        for id in renamed.values() {
-            if self.run_info(*id)?.is_some() {
-                return Err(in_mem_shard::core::error::WriteError::RunExists { run: *id }.into());
-            }
-        }
         let handle = &self.shards[self.shard_of(first)];
         let count = bundle.commits.len() as u64;
         // Where each commit of the bundle came to be.
         let mut made: Vec<(Version, Version)> = Vec::new();
         let mut rest = bundle.commits.into_iter().peekable();
+        // Looked for in the very turn that makes the first of them: of two imports at once, one finds them taken.
+        let mut to_be_free: Vec<RunId> = renamed.values().copied().collect();
         while rest.peek().is_some() {
             let mut batch = Vec::new();
             while let Some(commit) =
@@ -465,7 +560,11 @@ impl Engine {
                 batch.push(rename(commit, &renamed, &made));
             }
             let versions: Vec<Version> = batch.iter().map(|commit| commit.version).collect();
+            let ids = std::mem::take(&mut to_be_free);
             let done = handle.maintain(move |core| {
+                if let Some(run) = ids.into_iter().find(|id| core.run_info(*id).is_some()) {
+                    return Err(in_mem_shard::core::error::WriteError::RunExists { run });
+                }
                 batch
                     .into_iter()
                     .map(|commit| {
@@ -518,9 +617,10 @@ fn rename(
 }
 
 #[cfg(test)]
-mod tests {
-    use in_mem_model::Value;
+mod hostile;
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     fn sealed(body: &[u8], claimed: u64) -> Vec<u8> {

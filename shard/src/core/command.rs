@@ -103,6 +103,8 @@ pub struct CommitRequest {
     pub reads: Vec<ReadKey>,
     /// The ranges it scanned.
     pub ranges: Vec<ReadRange>,
+    /// Of what it read, the key that expires first, and when: from then on it would read something else.
+    pub expires: Option<Box<(Timestamp, Key)>>,
     /// What it writes, each with the run it is on.
     pub writes: Vec<(RunId, Write)>,
 }
@@ -110,7 +112,7 @@ pub struct CommitRequest {
 impl CommitRequest {
     /// A transaction that has read and written nothing.
     pub fn new(run: RunId) -> Self {
-        Self { run, snapshot: None, reads: Vec::new(), ranges: Vec::new(), writes: Vec::new() }
+        Self { run, snapshot: None, reads: Vec::new(), ranges: Vec::new(), expires: None, writes: Vec::new() }
     }
 }
 

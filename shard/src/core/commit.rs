@@ -294,6 +294,14 @@ impl ShardCore {
         }
         // Planted bug: a build that does not look at the last key read, which the serializability checker must notice.
         let unread = usize::from(cfg!(inmem_mutant = "validation_skips_a_key"));
+        // Whether or not its deletion is logged by now, others have seen that it is gone.
+        if let Some((until, key)) = request.expires.as_deref()
+            && *until <= self.now
+        {
+            self.counters.conflicts += 1;
+            let found = self.head(key.run, key.tag, &key.user).map_or(snapshot, |head| head.version);
+            return Err(WriteError::Conflict { key: Box::new(key.clone()), snapshot, found });
+        }
         // Mostly all of one run.
         let mut last = (request.run, self.fork_depth(request.run) > 0);
         for ReadKey { key } in request.reads.iter().rev().skip(unread).rev() {

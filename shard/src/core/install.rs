@@ -175,7 +175,7 @@ impl ShardCore {
                 });
             }
         }
-        self.watchers.forget_run(run);
+        self.watchers.forget_run(run, version);
     }
 
     /// Shows the commit to readers, unless it waits for the disk.

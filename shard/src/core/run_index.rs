@@ -175,8 +175,8 @@ impl RunIndex {
             return Box::new(std::iter::empty());
         }
         let walk = move |set: &'s Places| set.range(low..=high);
-        let last = after.map(|cursor| cursor.id);
-        let behind = move |place: &Place| (last != Some(place.1)).then_some(place.1);
+        let last = after.map(|cursor| (cursor.created, cursor.id));
+        let behind = move |place: &Place| (last != Some(*place)).then_some(place.1);
         let sets = match self.narrowest(filter) {
             Some(set) => set.into_iter().collect(),
             None => self.several(filter).unwrap_or_else(|| vec![&self.all]),

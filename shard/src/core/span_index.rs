@@ -126,7 +126,8 @@ impl SpanTotals {
         self.failed += u64::from(head.status == SpanStatus::Failed);
         self.input_tokens = self.input_tokens.saturating_add(head.input_tokens.unwrap_or(0));
         self.output_tokens = self.output_tokens.saturating_add(head.output_tokens.unwrap_or(0));
-        self.cost_usd += head.cost_usd.unwrap_or(0.0);
+        // One that was recorded before such were refused must not make the sum no number.
+        self.cost_usd += head.cost_usd.filter(|cost| cost.is_finite()).unwrap_or(0.0);
         self.duration_micros = self.duration_micros.saturating_add(head.duration_micros().unwrap_or(0));
     }
 

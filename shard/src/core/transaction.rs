@@ -12,6 +12,7 @@ use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, Version
 use super::ShardCore;
 use super::command::{CommitRequest, Committed, Page, ScanRequest, ShardClosure, Write};
 use super::error::{Condition, WriteError};
+use super::query::value_of;
 
 /// How many writes are looked through one by one before an index over them pays.
 const LINEAR_WRITES: usize = 16;
@@ -189,7 +190,7 @@ impl ShardTx<'_> {
 
     /// The committed value of a key, with its version; own writes are not in it.
     pub fn get_versioned(&self, tag: Tag, key: &[u8]) -> Option<VersionedValue> {
-        self.core.get(&Key { run: self.run, tag, user: KeyBytes::from(key) })
+        value_of(&self.core.live_head(self.run, tag, key)?, self.core.now)
     }
 
     /// Puts a value.
@@ -207,9 +208,11 @@ impl ShardTx<'_> {
         self.writes.push(self.run, Write::Append { body });
     }
 
-    /// A page of committed keys; own writes are not in it.
+    /// A page of committed keys, the newest there are where the request names no version; own writes are not in it.
     pub fn scan(&mut self, request: &ScanRequest) -> Page {
-        self.core.scan(request)
+        // What waits for the disk counts: nothing of what is read here is validated.
+        let at = request.at.or(Some(self.core.version));
+        self.core.scan(&ScanRequest { at, ..request.clone() })
     }
 }
 

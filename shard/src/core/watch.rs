@@ -1,6 +1,7 @@
 //! Who is told of committed changes. A watcher is fed when its commit is published; it is never waited for: one that does not
 //! keep up with its buffer is let go, and learns from which version on it has missed something.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -166,6 +167,8 @@ struct Watcher {
 pub(crate) struct Watchers {
     by_run: HashMap<RunId, Vec<Watcher>, FxBuildHasher>,
     waiting: Vec<(RunId, Tag, Change)>,
+    /// Runs that were deleted, by commits that are not told of yet.
+    gone: VecDeque<(Version, RunId)>,
     count: usize,
     /// What was told of watched runs' keys.
     recent: RecentChanges,
@@ -206,6 +209,7 @@ impl Watchers {
         self.told = version;
         let ready = self.waiting.partition_point(|(_, _, change)| change.version <= version);
         for (run, tag, change) in self.waiting.drain(..ready) {
+            end_gone(&mut self.gone, &mut self.by_run, &mut self.count, change.version);
             if let Some(all) = self.by_run.get_mut(&run) {
                 let before = all.len();
                 all.retain(|w| {
@@ -226,11 +230,15 @@ impl Watchers {
                 self.recent.push(run, change);
             }
         }
+        end_gone(&mut self.gone, &mut self.by_run, &mut self.count, version);
         self.recent.age(version);
     }
 
-    pub(crate) fn forget_run(&mut self, run: RunId) {
-        self.count -= self.by_run.remove(&run).map_or(0, |all| all.len());
+    /// The run is deleted: its watchers end once that is told of, behind what was committed before.
+    pub(crate) fn forget_run(&mut self, run: RunId, version: Version) {
+        if self.by_run.contains_key(&run) {
+            self.gone.push_back((version, run));
+        }
         self.recent.forget_run(run);
     }
 
@@ -251,6 +259,24 @@ impl Watchers {
             !all.is_empty()
         });
         self.count = self.by_run.values().map(Vec::len).sum();
+    }
+}
+
+/// Lets go of the watchers of runs that were deleted up to a version; those of a run made again under the id began behind it.
+fn end_gone(
+    gone: &mut VecDeque<(Version, RunId)>,
+    by_run: &mut HashMap<RunId, Vec<Watcher>, FxBuildHasher>,
+    count: &mut usize,
+    through: Version,
+) {
+    while let Some((version, run)) = gone.pop_front_if(|(version, _)| *version <= through) {
+        let Some(all) = by_run.get_mut(&run) else { continue };
+        let before = all.len();
+        all.retain(|watcher| watcher.since >= version);
+        *count -= before - all.len();
+        if all.is_empty() {
+            by_run.remove(&run);
+        }
     }
 }
 

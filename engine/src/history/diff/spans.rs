@@ -168,7 +168,7 @@ impl Sum {
                 elapsed_micros: 0,
                 input_tokens: head.input_tokens.unwrap_or(0),
                 output_tokens: head.output_tokens.unwrap_or(0),
-                cost_usd: head.cost_usd.unwrap_or(0.0),
+                cost_usd: head.cost_usd.filter(|cost| cost.is_finite()).unwrap_or(0.0),
             },
             first: head.start,
             last: head.end.unwrap_or(head.start),
