@@ -13,10 +13,10 @@ impl Lsn {
     /// Before the first record of any log.
     pub const ZERO: Lsn = Lsn(0);
 
-    /// The number after this one.
+    /// The number after this one. No log comes to the last one, but the header of a hostile file may say so.
     #[must_use]
     pub const fn next(self) -> Lsn {
-        Lsn(self.0 + 1)
+        Lsn(self.0.saturating_add(1))
     }
 }
 

@@ -16,6 +16,8 @@
 use in_mem_model::codec::{self, Cursor, DecodeError};
 use in_mem_model::{RunId, Tag, Timestamp, Value};
 
+use super::event::is_possible;
+
 const PUT: u8 = 1;
 const PUT_EXPIRING: u8 = 2;
 const DELETE: u8 = 3;
@@ -163,6 +165,9 @@ impl<'a> EffectReader<'a> {
                 return Err(self.cursor.refuse("no effect has this verb"));
             }
             let key = self.cursor.bytes()?;
+            if tag == Tag::Event && !is_possible(key) {
+                return Err(self.cursor.refuse("no event has this number"));
+            }
             let effect = if verb == DELETE {
                 Effect::Delete { tag, key }
             } else {
@@ -181,6 +186,7 @@ impl<'a> EffectReader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::event::{MAX_EVENTS, event_key};
 
     #[test]
     fn what_was_written_is_read_back() {
@@ -227,6 +233,21 @@ mod tests {
                 let mut reader = EffectReader::new(&bytes, run);
                 while let Ok(Some(_)) = reader.next() {}
             }
+        }
+    }
+
+    /// Its checksum may be right: the next event's number would be none.
+    #[test]
+    fn events_that_no_run_can_have_are_refused() {
+        let run = RunId::from_bytes([1; 16]);
+        let read = |sequence| {
+            let mut payload = Vec::new();
+            EffectWriter::new(&mut payload, run).put(Tag::Event, &event_key(sequence), &Value::Null, None);
+            EffectReader::new(&payload, run).next().map(|effect| effect.is_some())
+        };
+        assert_eq!(read(MAX_EVENTS - 1), Ok(true));
+        for sequence in [MAX_EVENTS, u64::MAX] {
+            assert!(read(sequence).is_err(), "{sequence}");
         }
     }
 

@@ -62,6 +62,14 @@ impl Default for ChainHead {
     }
 }
 
+/// No run has more events, at a billion a second for 292 years: a higher number is nobody's, and leaves room to count on.
+pub const MAX_EVENTS: u64 = 1 << 63;
+
+/// Whether a key under [`Tag::Event`](in_mem_model::Tag::Event) is one that an event can have, as far as its number goes.
+pub(super) fn is_possible(key: &[u8]) -> bool {
+    event_sequence(key).is_none_or(|sequence| sequence < MAX_EVENTS)
+}
+
 /// The key of the event with this sequence number.
 pub fn event_key(sequence: u64) -> [u8; 8] {
     sequence.to_be_bytes()

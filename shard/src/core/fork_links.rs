@@ -15,7 +15,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::ShardCore;
 use super::apart::ChangesSinceForks;
-use super::event::{self, ChainHead, HASH_BYTES, event_key};
+use super::event::{self, ChainHead, HASH_BYTES, MAX_EVENTS, event_key};
 use super::fork::{Fork, MAX_FORK_DEPTH};
 use super::query::PAGE_KEYS;
 use super::run_index::RunCursor;
@@ -83,13 +83,17 @@ impl ForkItem {
         }
         let mut links = Vec::with_capacity(count as usize);
         for _ in 0..count {
-            links.push(ForkLink {
+            let link = ForkLink {
                 parent: RunId::from_bytes(cursor.array::<16>()?),
                 version: Version(cursor.varint()?),
                 events: cursor.varint()?,
                 hash: cursor.array::<HASH_BYTES>()?,
                 seen: cursor.varint()?,
-            });
+            };
+            if link.events > MAX_EVENTS {
+                return Err(cursor.refuse("no run has so many events"));
+            }
+            links.push(link);
         }
         cursor.finish()?;
         Ok(Self { run, links })

@@ -5,6 +5,7 @@ use in_mem_model::{RunId, Tag, Timestamp, Value, Version};
 
 use super::ShardCore;
 use super::effect::{Effect, EffectReader};
+use super::event::is_possible;
 use super::fork_links::{FORK_ITEM, ForkItem, RETAINED, RetainedEntry};
 use super::run_meta::RunMeta;
 use super::run_state::RunState;
@@ -87,6 +88,9 @@ impl<'a> CheckpointEntry<'a> {
         let expires_at =
             if head & 0x80 == 0 { None } else { Some(Timestamp(i64::from_le_bytes(cursor.array::<8>()?))) };
         let key = cursor.bytes()?;
+        if tag == Tag::Event && !is_possible(key) {
+            return Err(cursor.refuse("no event has this number"));
+        }
         let value = cursor.value()?;
         cursor.finish()?;
         Ok(Self { run, tag, key, version, timestamp, expires_at, value })
