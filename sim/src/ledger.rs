@@ -113,32 +113,21 @@ impl Ledger {
         }
     }
 
-    /// Whether a run, and the runs that it was forked from, were begun since the database was opened.
-    pub fn begun_here(&self, run: RunId) -> bool {
-        let all = self.shards.iter().flat_map(|shard| &shard.commits).flat_map(|(_, changes)| changes);
-        let mut made = all.filter(|change| change.run() == run);
-        made.find_map(|change| match change {
-            Change::Begin { .. } => Some(true),
-            Change::Fork { of, .. } => Some(of.parent.is_some_and(|parent| self.begun_here(parent))),
-            _ => None,
-        })
-        .unwrap_or(false)
-    }
-
-    /// What a run was behind each of its commits since the database was opened, and before them, with their versions.
-    pub fn states_of(&self, db: &Database, run: RunId) -> Vec<(u64, ModelRun)> {
+    /// What a run was behind each of its commits since the database was opened, and before them, with their versions; `None`: it
+    /// was not there.
+    pub fn states_of(&self, db: &Database, run: RunId) -> Vec<(u64, Option<ModelRun>)> {
         let shard = &self.shards[db.engine().shard_of(run)];
         let mut states = Vec::new();
         let mut model = Model::default();
         if let Some(base) = shard.base.runs.get(&run) {
             model.runs.insert(run, base.clone());
-            states.push((shard.opened, base.clone()));
+            states.push((shard.opened, Some(base.clone())));
         }
         for (version, changes) in &shard.commits {
-            let own = changes.iter().filter(|change| change.run() == run);
-            own.for_each(|change| model.apply(change));
-            if let Some(state) = model.runs.get(&run) {
-                states.push((*version, state.clone()));
+            let mut own = changes.iter().filter(|change| change.run() == run).peekable();
+            if own.peek().is_some() {
+                own.for_each(|change| model.apply(change));
+                states.push((*version, model.runs.get(&run).cloned()));
             }
         }
         states

@@ -12,11 +12,13 @@ use in_mem::{
 };
 use in_mem_wal::SimDisk;
 
+use crate::chronicle::Chronicle;
 use crate::ledger::Ledger;
 use crate::meanwhile;
-use crate::model::{Change, Model};
+use crate::model::Change;
 
 mod forks;
+mod replay;
 mod retention;
 mod steps;
 
@@ -24,6 +26,9 @@ mod steps;
 const RUNS: usize = 6;
 /// Runs and forks there may be at once.
 const RUNS_AND_FORKS: usize = 12;
+/// Ids, of each lineage, that are used again once their run is gone; and lineages that begin with one of them.
+const IDS_USED_AGAIN: u8 = 8;
+const ROUTINGS: u8 = 3;
 /// Commits that are sent before the first is waited for.
 const BATCH: usize = 6;
 
@@ -38,8 +43,8 @@ pub struct Work<'a> {
     pub clock: &'a ManualClock,
     /// What is known of it.
     pub ledger: &'a mut Ledger,
-    /// Backups that were acknowledged, with what they hold.
-    pub backups: &'a mut Vec<(String, Model)>,
+    /// What is known beyond this opening.
+    pub chronicle: &'a mut Chronicle,
     /// Where the dice come from.
     pub rng: &'a mut Rng,
 }
@@ -125,7 +130,8 @@ impl Work<'_> {
             10..=24 => self.transaction(id, &open),
             25..=31 => self.batch(id),
             32..=37 => self.life(id),
-            38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
+            58..=60 => self.replay(),
+        38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
             46..=51 => self.agent(id),
             52 | 53 => self.prune(),
             54..=57 => self.during_a_sync(id),
@@ -155,14 +161,12 @@ impl Work<'_> {
     }
 
     fn begin_run(&mut self, open: &[RunId]) -> Result<Did, String> {
-        let mut bytes = [0; 16];
-        self.rng.fill(&mut bytes);
-        let (mut id, name) = (RunId::from_bytes(bytes), format!("run-{}", self.rng.u8(..9)));
+        let name = format!("run-{}", self.rng.u8(..9));
         let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("t{n}")).collect();
         let parent = (!open.is_empty() && self.rng.bool()).then(|| open[self.rng.usize(..open.len())]);
+        let id = self.new_id(parent);
         let begin = match parent {
             Some(parent) => {
-                id = id.with_routing(parent.routing());
                 self.db.run(parent).and_then(|run| run.child(&name))
             }
             None => Ok(self.db.new_run(&name)),
@@ -171,11 +175,31 @@ impl Work<'_> {
             Ok(begin) => begin,
             Err(error) => return Ok(Did::Failed(error)),
         };
+        let (life, whole) = (self.chronicle.new_life(), self.ledger.keep_history);
         let changes =
-            vec![Change::Begin { run: id, name, parent }, Change::Tags { run: id, tags: tags.clone() }];
+            vec![Change::Begin { run: id, name, parent, life, whole }, Change::Tags { run: id, tags: tags.clone() }];
         self.send(id, changes);
         let result = begin.id(id).tags(tags).begin();
         self.end(result)
+    }
+
+    /// An id that no run has, in its parent's shard: a fresh one, or one of a few, which another run may have had.
+    fn new_id(&mut self, parent: Option<RunId>) -> RunId {
+        let routing = parent.map_or_else(|| u16::from(self.rng.u8(..ROUTINGS)), RunId::routing);
+        for _ in 0..IDS_USED_AGAIN {
+            let id = RunId::from_bytes([self.rng.u8(..IDS_USED_AGAIN); 16]).with_routing(routing);
+            if !self.ledger.live.runs.contains_key(&id) {
+                return id;
+            }
+        }
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        RunId::from_bytes(bytes).with_routing(routing)
+    }
+
+    /// A value for this run; now and then one that is found again wherever it lies.
+    fn value_for(&mut self, run: RunId) -> Value {
+        if self.rng.u8(..4) == 0 { self.chronicle.new_mark(run) } else { value(self.rng) }
     }
 
     fn single(&mut self, run: &Run) -> Result<Did, String> {
@@ -183,7 +207,7 @@ impl Work<'_> {
         let own = self.ledger.live.runs[&id].clone();
         match self.rng.u8(..12) {
             0..=2 => {
-                let (key, value) = (key(self.rng), value(self.rng));
+                let (key, value) = (key(self.rng), self.value_for(id));
                 self.send(
                     id,
                     vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
@@ -192,7 +216,7 @@ impl Work<'_> {
                 self.end(result)
             }
             3 => {
-                let (key, value) = (key(self.rng), value(self.rng));
+                let (key, value) = (key(self.rng), self.value_for(id));
                 let ttl = self.rng.u64(1..50) * 2 + 1;
                 let expires = Some(now + i64::try_from(ttl).unwrap_or(1));
                 self.send(id, vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires }]);
@@ -231,7 +255,7 @@ impl Work<'_> {
             }
             6 | 7 => {
                 let stream = self.rng.bool().then(|| format!("s{}", self.rng.u8(..2)));
-                let payload = value(self.rng);
+                let payload = self.value_for(id);
                 let mut draft = EventDraft::new("happened", payload.clone());
                 if let Some(stream) = &stream {
                     draft = draft.stream(stream);
@@ -247,7 +271,7 @@ impl Work<'_> {
                     let result = run.state().delete(&cell);
                     return self.end(result);
                 }
-                let value = value(self.rng);
+                let value = self.value_for(id);
                 self.send(id, vec![Change::Set { run: id, cell: cell.clone(), value: value.clone() }]);
                 let result = run.state().set(&cell, value);
                 self.end(result)
@@ -305,9 +329,9 @@ impl Work<'_> {
                         Change::Set { run, cell, value: Value::Null }
                     }
                 }
-                0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: value(self.rng) },
-                1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: value(self.rng) },
-                _ => Change::Put { run, key: key(self.rng), value: value(self.rng), expires: None },
+                0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: self.value_for(run) },
+                1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: self.value_for(run) },
+                _ => Change::Put { run, key: key(self.rng), value: self.value_for(run), expires: None },
             });
         }
         self.send(id, changes.clone());
@@ -442,7 +466,7 @@ impl Work<'_> {
                 let to = format!("/backup-{}", self.rng.u32(..));
                 let result = self.db.backup(&to).map(|_| ());
                 if result.is_ok() && !self.disk.crashed() {
-                    self.backups.push((to, self.ledger.live.clone()));
+                    self.chronicle.backups.push((to, self.ledger.live.clone()));
                 }
                 result
             }
