@@ -87,6 +87,7 @@ fn build(target: Target) -> Result<Sound, String> {
             clock: &setup.clock,
             ledger: &mut ledger,
             chronicle: &mut chronicle,
+            faults: false,
             rng: &mut rng,
         };
         if let Did::Failed(error) = work.write()? {

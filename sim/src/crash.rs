@@ -206,11 +206,23 @@ fn work(
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
     ledger.keep_history = setup.keep_history;
-    let mut work = Work { db: &db, disk, clock: &setup.clock, ledger: &mut ledger, chronicle, rng: &mut *rng };
+    let mut work = Work {
+        db: &db,
+        disk,
+        clock: &setup.clock,
+        ledger: &mut ledger,
+        chronicle,
+        faults: true,
+        rng: &mut *rng,
+    };
     for _ in 0..ACTIONS {
         match work.act()? {
             Did::Well => {}
             Did::MachineGone => return Ok(Some(ledger)),
+            Did::LogFailed => {
+                disk.crash_before(disk.ops());
+                return Ok(Some(ledger));
+            }
             Did::Failed(error) => return Err(format!("refused for no reason: {error}")),
         }
     }
@@ -326,8 +338,15 @@ fn in_memory(seed: u64, rng: &mut Rng) -> Result<Outcome, String> {
     let disk = SimDisk::new(seed);
     let mut ledger = Ledger::opened(&db, Model::default(), false)?;
     let mut chronicle = Chronicle::default();
-    let mut work =
-        Work { db: &db, disk: &disk, clock: &clock, ledger: &mut ledger, chronicle: &mut chronicle, rng };
+    let mut work = Work {
+        db: &db,
+        disk: &disk,
+        clock: &clock,
+        ledger: &mut ledger,
+        chronicle: &mut chronicle,
+        faults: false,
+        rng,
+    };
     for _ in 0..ACTIONS {
         if let Did::Failed(error) = work.act()? {
             return Err(format!("in memory: {error}"));

@@ -76,8 +76,15 @@ impl Script {
         *ledger = Ledger::opened(&db, live.clone(), self.strict)?;
         ledger.keep_history = setup.keep_history;
         let (mut rng, mut chronicle) = (Rng::with_seed(seed), Chronicle::default());
-        let mut work =
-            Work { db: &db, disk, clock: &setup.clock, ledger, chronicle: &mut chronicle, rng: &mut rng };
+        let mut work = Work {
+            db: &db,
+            disk,
+            clock: &setup.clock,
+            ledger,
+            chronicle: &mut chronicle,
+            faults: false,
+            rng: &mut rng,
+        };
         for _ in 0..ACTIONS {
             let did = work.act()?;
             if matches!(did, Did::Failed(_))

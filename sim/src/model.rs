@@ -278,6 +278,9 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
         same("event's stream", event.stream.as_ref().map(|(name, _)| &**name), expected.stream.as_deref())?;
         same("event's payload", &event.payload, &expected.payload)?;
     }
+    if let in_mem::ChainCheck::Broken(fault) = run.events().verify_chain().map_err(words)? {
+        return Err(format!("its chain of events is broken: {fault}"));
+    }
     let streamed = model.events.iter().filter(|event| event.stream.as_deref() == Some("s0")).count() as u64;
     same("length of a stream", run.events().stream("s0").len().map_err(words)?, streamed)?;
 

@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::meanwhile;
 use crate::model::Change;
 
+mod breaking;
 mod forks;
 mod replay;
 mod retention;
@@ -45,6 +46,8 @@ pub struct Work<'a> {
     pub ledger: &'a mut Ledger,
     /// What is known beyond this opening.
     pub chronicle: &'a mut Chronicle,
+    /// Whether operations fail now and then.
+    pub faults: bool,
     /// Where the dice come from.
     pub rng: &'a mut Rng,
 }
@@ -58,6 +61,8 @@ pub enum Did {
     MachineGone,
     /// Refused.
     Failed(Error),
+    /// A log failed that the disk failed: the database has to be opened again.
+    LogFailed,
 }
 
 fn key(rng: &mut Rng) -> Vec<u8> {
@@ -131,10 +136,10 @@ impl Work<'_> {
             25..=31 => self.batch(id),
             32..=37 => self.life(id),
             58..=60 => self.replay(),
-        38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
+            38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
             46..=51 => self.agent(id),
-            52 | 53 => self.prune(),
-            54..=57 => self.during_a_sync(id),
+            52..=54 => self.prune(),
+            55..=57 => self.during_a_sync(id),
             _ => {
                 let run = match self.db.run(id) {
                     Ok(run) => run,
@@ -166,9 +171,7 @@ impl Work<'_> {
         let parent = (!open.is_empty() && self.rng.bool()).then(|| open[self.rng.usize(..open.len())]);
         let id = self.new_id(parent);
         let begin = match parent {
-            Some(parent) => {
-                self.db.run(parent).and_then(|run| run.child(&name))
-            }
+            Some(parent) => self.db.run(parent).and_then(|run| run.child(&name)),
             None => Ok(self.db.new_run(&name)),
         };
         let begin = match begin {
@@ -176,8 +179,10 @@ impl Work<'_> {
             Err(error) => return Ok(Did::Failed(error)),
         };
         let (life, whole) = (self.chronicle.new_life(), self.ledger.keep_history);
-        let changes =
-            vec![Change::Begin { run: id, name, parent, life, whole }, Change::Tags { run: id, tags: tags.clone() }];
+        let changes = vec![
+            Change::Begin { run: id, name, parent, life, whole },
+            Change::Tags { run: id, tags: tags.clone() },
+        ];
         self.send(id, changes);
         let result = begin.id(id).tags(tags).begin();
         self.end(result)
@@ -189,6 +194,8 @@ impl Work<'_> {
         for _ in 0..IDS_USED_AGAIN {
             let id = RunId::from_bytes([self.rng.u8(..IDS_USED_AGAIN); 16]).with_routing(routing);
             if !self.ledger.live.runs.contains_key(&id) {
+                // What is not erased of the one before stays now, until this one goes.
+                self.chronicle.owed.remove(&id);
                 return id;
             }
         }
@@ -435,6 +442,7 @@ impl Work<'_> {
         let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
         if self.rng.u8(..3) == 0 {
             self.send(id, vec![Change::Drop { run: id }]);
+            self.chronicle.owed.remove(&id);
             let result = run.delete();
             return self.end(result);
         }
@@ -458,6 +466,7 @@ impl Work<'_> {
 
     fn maintenance(&mut self) -> Result<Did, String> {
         let dice = self.rng.u8(..8);
+        let breaks = self.begin_fault();
         let result = match dice {
             0..=2 => self.db.step(),
             3 | 4 => self.db.sync(),
@@ -485,5 +494,6 @@ impl Work<'_> {
             }
             Err(error) => Ok(Did::Failed(error)),
         }
+        .and_then(|did| self.end_fault(breaks, did))
     }
 }

@@ -32,7 +32,8 @@ fn fate(
     payload: Option<&[u8]>,
 ) -> Result<Fate, in_mem_wal::ApplyError> {
     let of = RunId::from_bytes(*run);
-    if runs.contains(&of) {
+    // A run may have been given its lineage's id: then only the payload tells its own commits from those over several runs.
+    if runs.contains(&of) && of != lineage_id(of) {
         return Ok(Fate::Erase);
     }
     // A commit on several runs of a lineage: only what is theirs goes.

@@ -46,6 +46,7 @@ pub(super) fn run() -> Result<Tally, String> {
             clock: &setup.clock,
             ledger: &mut ledger,
             chronicle: &mut chronicle,
+            faults: false,
             rng: &mut rng,
         };
         if let Did::Failed(error) = work.write()? {

@@ -1,6 +1,6 @@
 //! Forks of runs as they are and as they were, of forks too.
 
-use in_mem::{Error, ForkOptions, Point, RunId, RunStatus, Version};
+use in_mem::{Error, ForkOptions, HistoryError, Point, RunId, RunStatus, Version};
 
 use super::replay::is_gone;
 use super::{Did, Work};
@@ -25,9 +25,10 @@ impl Work<'_> {
         let made = self.db.fork(parent, at, options);
         if let Err(Error::History(cut)) = &made
             && !self.disk.crashed()
-            && is_gone(cut)
+            && (is_gone(cut) || matches!(cut, HistoryError::EarlierLife { .. }))
         {
-            if has_past {
+            let was_another = matches!(cut, HistoryError::EarlierLife { .. });
+            if has_past && !(was_another && was.life != now.life && !was.events.is_empty()) {
                 return Err(format!(
                     "run {parent} cannot be forked at {at:?}, though its log is whole: {cut}"
                 ));
@@ -72,7 +73,8 @@ impl Work<'_> {
         let events = now.events.len();
         if by_event && events > 0 {
             let sequence = self.rng.usize(..events);
-            let mut own = states.iter().filter_map(|(_, was)| was.as_ref()).filter(|was| was.life == now.life);
+            let mut own =
+                states.iter().filter_map(|(_, was)| was.as_ref()).filter(|was| was.life == now.life);
             let first = own.next().map_or(0, |first| first.events.len());
             // What was appended before the first state that is known, nobody knows the run of.
             if sequence >= first

@@ -41,7 +41,8 @@ impl Work<'_> {
         compare_past(&replay, now)?;
         if is_there {
             let verified = run.verify().map_err(|error| error.to_string())?;
-            same("what verifying says", verified.is_same(), true).map_err(|what| format!("{what}: {verified}"))?;
+            same("what verifying says", verified.is_same(), true)
+                .map_err(|what| format!("{what}: {verified}"))?;
         }
         for (version, was) in self.ledger.states_of(self.db, run.id()) {
             let at = |what| format!("at version {version}: {what}");
@@ -52,7 +53,8 @@ impl Work<'_> {
                     same("pairs", then.kv().list("").len(), 0).map_err(at)?;
                     same("events", then.events().len(), 0).map_err(at)?;
                 }
-                (Err(Error::History(error)), Some(was)) if !self.chronicle.has_past(&was) && is_gone(&error) => {}
+                (Err(Error::History(error)), Some(was))
+                    if !self.chronicle.has_past(&was) && is_gone(&error) => {}
                 (Err(Error::History(error)), None) if is_gone(&error) => {}
                 (Err(error), _) => return Err(at(error.to_string())),
             }
@@ -87,8 +89,7 @@ fn compare_past(then: &RunAt, was: &ModelRun) -> Result<(), String> {
     let spans = then.traces().list().map_err(words)?;
     let found: std::collections::BTreeMap<String, _> =
         spans.into_iter().map(|span| (span.id.to_string(), (span.head.start, span.head.end))).collect();
-    let expected = was.spans.iter().map(|(id, (start, end, _))| {
-        (id.clone(), (Timestamp(*start), end.map(Timestamp)))
-    });
+    let expected =
+        was.spans.iter().map(|(id, (start, end, _))| (id.clone(), (Timestamp(*start), end.map(Timestamp))));
     same("spans", found, expected.collect())
 }
