@@ -137,8 +137,8 @@ impl Work<'_> {
             32..=37 => self.life(id),
             58..=60 => self.replay(),
             38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
-            46..=51 => self.agent(id),
-            52..=54 => self.prune(),
+            46..=48 => self.agent(id),
+            49..=54 => self.prune(),
             55..=57 => self.during_a_sync(id),
             _ => {
                 let run = match self.db.run(id) {

@@ -39,7 +39,7 @@ impl Work<'_> {
         let now = self.now();
         let policy = RetentionPolicy {
             ended_before: self.rng.bool().then(|| Timestamp(now - self.rng.i64(..200))),
-            keep_newest: self.rng.bool().then(|| self.rng.u64(..3)),
+            keep_newest: (self.rng.u8(..4) > 0).then(|| self.rng.u64(..4) / 2),
             history_only: self.rng.u8(..3) == 0,
             ..RetentionPolicy::default()
         };
