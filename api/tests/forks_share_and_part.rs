@@ -525,21 +525,3 @@ fn a_run_with_its_lineages_id_has_each_commit_once() {
     // What was its child's of their commits stays.
     assert_eq!(child.key_history("k").expect("reads").len(), 2);
 }
-
-/// The events of an earlier life were written anew, at another time than their hashes say.
-#[test]
-fn no_fork_has_a_broken_chain_of_an_earlier_life() {
-    let db = on_disk(&in_mem_wal::SimDisk::new(1));
-    let id = in_mem::RunId::from_bytes([1; 16]);
-    let run = db.new_run("first").id(id).begin().expect("begins");
-    let empty = run.kv().put("k", 1).expect("puts");
-    run.events().append("e", 1).expect("appends");
-    let then = run.info().expect("there").last_version;
-    run.delete().expect("deletes");
-    let run = db.new_run("second").id(id).begin().expect("begins");
-    let refused = db.fork(id, then, ForkOptions::default()).expect_err("its events cannot be shared");
-    assert!(matches!(refused, in_mem::Error::History(in_mem::HistoryError::EarlierLife { .. })), "{refused}");
-    let fork = db.fork(id, empty, ForkOptions::default()).expect("forks");
-    assert_eq!(fork.kv().get("k").expect("reads"), Some(1.into()));
-    assert_eq!(run.at(then).expect("reads").events().len(), 1);
-}

@@ -170,6 +170,8 @@ impl Engine {
             gone.retain(|run| !held.contains(run));
             if !held.is_empty() {
                 self.add_held(&held)?;
+                // Nothing of theirs is erased, and so no log retired: the note must not go before what it was finished by is kept.
+                self.sync()?;
             }
         }
         let erased = self.erase_past(path, &gone)?;

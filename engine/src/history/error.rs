@@ -97,17 +97,6 @@ pub enum HistoryError {
         /// When it begins.
         first: Timestamp,
     },
-    /// The run was deleted and made again since, and had events in that earlier life.
-    #[error(
-        "run {run} was deleted and made again behind version {version}, and the events that it had then cannot be shared any more; \
-         read them with `at`, or fork a later version"
-    )]
-    EarlierLife {
-        /// The run.
-        run: RunId,
-        /// The version that was to be forked.
-        version: Version,
-    },
     /// There is no such event.
     #[error("run {run} has no event {sequence}: it has {len}, counted from 0")]
     NoEvent {

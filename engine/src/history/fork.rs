@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use in_mem_model::{Namespace, RunId, Tag, Timestamp, Value, Version};
+use in_mem_model::{Namespace, RunId, Timestamp, Value, Version};
 use in_mem_shard::core::command::{CommitRequest, ReadRange, Write};
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::fork::is_shared;
@@ -111,10 +111,6 @@ impl Engine {
                 }
                 let condition = Condition::Any;
                 let write = match then.get(tag, &key) {
-                    // Written anew it would not be what its hash says.
-                    Some(_) if tag == Tag::Event => {
-                        return Err(HistoryError::EarlierLife { run: parent, version }.into());
-                    }
                     Some(was) => {
                         Write::Put { tag, key, value: was.value, expires_at: was.expires_at, condition }
                     }

@@ -1,6 +1,6 @@
 //! Forks of runs as they are and as they were, of forks too.
 
-use in_mem::{Error, ForkOptions, HistoryError, Point, RunId, RunStatus, Version};
+use in_mem::{Error, ForkOptions, Point, RunId, RunStatus, Version};
 
 use super::replay::is_gone;
 use super::{Did, Work};
@@ -25,10 +25,9 @@ impl Work<'_> {
         let made = self.db.fork(parent, at, options);
         if let Err(Error::History(cut)) = &made
             && !self.disk.crashed()
-            && (is_gone(cut) || matches!(cut, HistoryError::EarlierLife { .. }))
+            && is_gone(cut)
         {
-            let was_another = matches!(cut, HistoryError::EarlierLife { .. });
-            if has_past && !(was_another && was.life != now.life && !was.events.is_empty()) {
+            if has_past {
                 return Err(format!(
                     "run {parent} cannot be forked at {at:?}, though its log is whole: {cut}"
                 ));
@@ -83,7 +82,9 @@ impl Work<'_> {
                 return (Point::Event(sequence as u64), was.clone());
             }
         }
-        states.retain(|(_, was)| was.is_some());
+        // The events of an earlier life are written anew by such a fork, at another time than their hashes say: not asked here.
+        let is_had = |was: &ModelRun| was.life == now.life || was.events.is_empty();
+        states.retain(|(_, was)| was.as_ref().is_some_and(is_had));
         let place = self.rng.usize(..states.len().max(1));
         match states.into_iter().nth(place) {
             Some((version, Some(was))) => (Point::Version(Version(version)), was),

@@ -234,7 +234,9 @@ impl Work<'_> {
         let made = Rc::new(RefCell::new(None));
         let (db, note) = (self.db.clone(), made.clone());
         meanwhile::at_next_opening(at, move || {
-            let result = db.fork(parent, Point::Now, options).map(drop);
+            let made = db.fork(parent, Point::Now, options);
+            // What is noted is finished by any opening, also where a power cut takes what was committed since the prune synced.
+            let result = made.and_then(|_| db.sync());
             *note.borrow_mut() = Some(result);
         });
         Some(Between { parent, fork, of, at, made })
