@@ -474,3 +474,54 @@ fn a_run_made_again_does_not_depend_on_what_it_shared_before() {
     while view.step_back() {}
     assert!(view.version() > then);
 }
+
+fn on_disk(disk: &in_mem_wal::SimDisk) -> Database {
+    let builder = Database::builder().path("/db").shards(1).storage(std::sync::Arc::new(disk.clone()));
+    builder.background(false).open().expect("opens")
+}
+
+/// A run that is a fork of its own fork, since its id was used again: whoever went from forks to their forks never came to an end.
+#[test]
+fn a_run_made_anew_as_a_fork_of_its_fork_is_pruned_and_exported() {
+    let db = on_disk(&in_mem_wal::SimDisk::new(1));
+    let (a, b) =
+        (in_mem::RunId::from_bytes([1; 16]), in_mem::RunId::from_bytes([2; 16]).with_routing(0x0101));
+    let run = db.new_run("a").id(a).begin().expect("begins");
+    let fork = run.fork(ForkOptions::default().id(b)).expect("forks");
+    run.delete().expect("deletes");
+    let again = fork.fork(ForkOptions::default().id(a)).expect("forks");
+    assert!(db.export(again.id()).is_err(), "it was made again");
+    assert_eq!(db.engine().forks_of(a).expect("lists"), [(b, 1)]);
+    again.end(in_mem::RunStatus::Completed).expect("ends");
+    let policy = in_mem::RetentionPolicy { keep_newest: Some(0), ..Default::default() };
+    let report = db.prune(&policy, false).expect("prunes");
+    assert_eq!(report.runs.len(), 1);
+}
+
+/// The log finds a run's commits under its id and under its lineage's: where these are the same, each came twice.
+#[test]
+fn a_run_with_its_lineages_id_has_each_commit_once() {
+    let db = on_disk(&in_mem_wal::SimDisk::new(1));
+    let id = in_mem::RunId::from_bytes([0; 16]).with_routing(7);
+    let run = db.new_run("lineage").id(id).begin().expect("begins");
+    let child = run.child("child").expect("a child").begin().expect("begins");
+    let both = |n: i64| {
+        let put = |tx: &mut in_mem::Transaction<'_>| {
+            tx.kv().put("k", n)?;
+            tx.kv_of(&child).put("k", n)
+        };
+        run.transaction(put).expect("commits");
+    };
+    both(1);
+    run.events().append("e", 1).expect("appends");
+    both(2);
+    assert_eq!(run.commits().expect("reads").len(), 4);
+    let fork = db.fork(id, in_mem::Point::Event(0), ForkOptions::default()).expect("forks");
+    assert!(fork.events().verify_chain().expect("checks").is_intact());
+    fork.delete().expect("deletes");
+    run.end(in_mem::RunStatus::Completed).expect("ends");
+    let policy = in_mem::RetentionPolicy { keep_newest: Some(0), ..Default::default() };
+    db.prune(&policy, false).expect("prunes");
+    // What was its child's of their commits stays.
+    assert_eq!(child.key_history("k").expect("reads").len(), 2);
+}

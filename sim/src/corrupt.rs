@@ -9,6 +9,7 @@ use in_mem::Durability;
 use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::SECTOR_BYTES;
 
+use crate::chronicle::Chronicle;
 use crate::crash::{PATH, Setup};
 use crate::finding::Finding;
 use crate::ledger::Ledger;
@@ -78,14 +79,15 @@ fn build(target: Target) -> Result<Sound, String> {
     let disk = SimDisk::new(5);
     let db = setup.open(&disk, PATH, Some(1)).map_err(words)?;
     let mut ledger = Ledger::opened(&db, Model::default(), true)?;
-    let (mut rng, mut backups, mut earlier) = (Rng::with_seed(5), Vec::new(), None);
+    let (mut rng, mut chronicle, mut earlier) = (Rng::with_seed(5), Chronicle::default(), None);
     for _ in 0..ACTIONS {
         let mut work = Work {
             db: &db,
             disk: &disk,
             clock: &setup.clock,
             ledger: &mut ledger,
-            backups: &mut backups,
+            chronicle: &mut chronicle,
+            faults: false,
             rng: &mut rng,
         };
         if let Did::Failed(error) = work.write()? {

@@ -12,6 +12,7 @@ use in_mem::{Clock, Database, Durability, ManualClock, Timestamp, Value};
 use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::OpKind;
 
+use crate::chronicle::Chronicle;
 use crate::finding::Finding;
 use crate::ledger::{Accident, Ledger};
 use crate::meanwhile::Meanwhile;
@@ -136,7 +137,7 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
     let mut live = Model::default();
     // What holds where an opening does not come to its end.
     let mut unopened = Ledger::default();
-    let mut backups = Vec::new();
+    let mut chronicle = Chronicle::default();
     for epoch in 0..EPOCHS {
         match rng.u8(..8) {
             // Where names are not durable yet.
@@ -146,7 +147,7 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
             _ => disk.crash_before(disk.ops() + 1 + rng.u64(..600)),
         }
         let shards = rng.usize(1..4);
-        let ledger = work(&setup, &disk, shards, &live, strict, &mut backups, &mut rng, &mut outcome)
+        let ledger = work(&setup, &disk, shards, &live, strict, &mut chronicle, &mut rng, &mut outcome)
             .map(|ledger| ledger.unwrap_or(unopened))
             .map_err(|what| format!("opening {epoch}: {what}"))?;
         outcome.saw(&disk);
@@ -159,7 +160,7 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
             let (recovered, accident) =
                 check_image(&setup, &after, &ledger, accident, &mut rng, &mut outcome)
                     .map_err(|what| format!("opening {epoch}, image {image} ({accident:?}): {what}"))?;
-            for (path, expected) in backups.iter().skip(image) {
+            for (path, expected) in chronicle.backups.iter().skip(image) {
                 let backup =
                     setup.open(&untouched, path, None).map_err(|error| format!("{path}: {error}"))?;
                 expected.compare(&backup, setup.now()).map_err(|what| format!("{path}: {what}"))?;
@@ -190,7 +191,7 @@ fn work(
     shards: usize,
     live: &Model,
     strict: bool,
-    backups: &mut Vec<(String, Model)>,
+    chronicle: &mut Chronicle,
     rng: &mut Rng,
     outcome: &mut Outcome,
 ) -> Result<Option<Ledger>, String> {
@@ -205,11 +206,23 @@ fn work(
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
     ledger.keep_history = setup.keep_history;
-    let mut work = Work { db: &db, disk, clock: &setup.clock, ledger: &mut ledger, backups, rng: &mut *rng };
+    let mut work = Work {
+        db: &db,
+        disk,
+        clock: &setup.clock,
+        ledger: &mut ledger,
+        chronicle,
+        faults: true,
+        rng: &mut *rng,
+    };
     for _ in 0..ACTIONS {
         match work.act()? {
             Did::Well => {}
             Did::MachineGone => return Ok(Some(ledger)),
+            Did::LogFailed => {
+                disk.crash_before(disk.ops());
+                return Ok(Some(ledger));
+            }
             Did::Failed(error) => return Err(format!("refused for no reason: {error}")),
         }
     }
@@ -271,7 +284,8 @@ fn check_image(
     let run = db.begin_run_with_id(rng)?;
     db.run(run).and_then(|run| run.kv().put("goes on", 1)).map_err(|error| format!("goes on: {error}"))?;
     let mut expected = model.clone();
-    expected.apply(&Change::Begin { run, name: "after".to_owned(), parent: None });
+    let (name, whole) = ("after".to_owned(), setup.keep_history);
+    expected.apply(&Change::Begin { run, name, parent: None, life: u64::MAX, whole });
     expected.apply(&Change::Put { run, key: b"goes on".to_vec(), value: Value::from(1), expires: None });
     // Closed, or the power goes behind a sync, and takes what this and earlier openings only believed to be on the disk.
     let last = if rng.bool() {
@@ -323,9 +337,16 @@ fn in_memory(seed: u64, rng: &mut Rng) -> Result<Outcome, String> {
         .map_err(|error| error.to_string())?;
     let disk = SimDisk::new(seed);
     let mut ledger = Ledger::opened(&db, Model::default(), false)?;
-    let mut backups = Vec::new();
-    let mut work =
-        Work { db: &db, disk: &disk, clock: &clock, ledger: &mut ledger, backups: &mut backups, rng };
+    let mut chronicle = Chronicle::default();
+    let mut work = Work {
+        db: &db,
+        disk: &disk,
+        clock: &clock,
+        ledger: &mut ledger,
+        chronicle: &mut chronicle,
+        faults: false,
+        rng,
+    };
     for _ in 0..ACTIONS {
         if let Did::Failed(error) = work.act()? {
             return Err(format!("in memory: {error}"));

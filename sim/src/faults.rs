@@ -9,6 +9,7 @@ use in_mem::Durability;
 use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::{FaultKind, Op, OpKind};
 
+use crate::chronicle::Chronicle;
 use crate::crash::{PATH, Setup};
 use crate::finding::Finding;
 use crate::ledger::{Accident, Ledger};
@@ -74,9 +75,16 @@ impl Script {
         let Ok(db) = setup.open(disk, PATH, Some(shards)) else { return Ok(()) };
         *ledger = Ledger::opened(&db, live.clone(), self.strict)?;
         ledger.keep_history = setup.keep_history;
-        let (mut rng, mut backups) = (Rng::with_seed(seed), Vec::new());
-        let mut work =
-            Work { db: &db, disk, clock: &setup.clock, ledger, backups: &mut backups, rng: &mut rng };
+        let (mut rng, mut chronicle) = (Rng::with_seed(seed), Chronicle::default());
+        let mut work = Work {
+            db: &db,
+            disk,
+            clock: &setup.clock,
+            ledger,
+            chronicle: &mut chronicle,
+            faults: false,
+            rng: &mut rng,
+        };
         for _ in 0..ACTIONS {
             let did = work.act()?;
             if matches!(did, Did::Failed(_))

@@ -41,6 +41,8 @@ pub struct Ledger {
     /// Whether the log that checkpoints cover is kept, so that a run's past can be asked for.
     pub keep_history: bool,
     strict: bool,
+    /// Runs, and their lives, that the next erase or opening drops: a prune failed between them and the others.
+    half_erased: Vec<(RunId, u64)>,
     /// What held before a kill that nothing was made durable after: a power cut may take all that this lets it take.
     undurable: Option<Box<Ledger>>,
 }
@@ -93,6 +95,28 @@ impl Ledger {
         self.in_flight.pop();
     }
 
+    /// How many commits are sent and not acknowledged.
+    pub fn sent(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// What was sent at this place was not sent after all.
+    pub fn unsend_at(&mut self, place: usize) {
+        self.in_flight.remove(place);
+    }
+
+    /// These runs are dropped by the next erase or opening.
+    pub fn half_erase(&mut self, runs: Vec<RunId>) {
+        let lives = runs.into_iter().filter_map(|id| Some((id, self.live.runs.get(&id)?.life)));
+        self.half_erased = lives.collect();
+    }
+
+    /// Of those, the ones that are there, and were not made anew.
+    pub fn half_erased(&self) -> Vec<RunId> {
+        let is_there = |run: &&(RunId, u64)| self.live.runs.get(&run.0).is_some_and(|of| of.life == run.1);
+        self.half_erased.iter().filter(is_there).map(|run| run.0).collect()
+    }
+
     /// Everything that was sent was acknowledged.
     ///
     /// # Errors
@@ -113,32 +137,21 @@ impl Ledger {
         }
     }
 
-    /// Whether a run, and the runs that it was forked from, were begun since the database was opened.
-    pub fn begun_here(&self, run: RunId) -> bool {
-        let all = self.shards.iter().flat_map(|shard| &shard.commits).flat_map(|(_, changes)| changes);
-        let mut made = all.filter(|change| change.run() == run);
-        made.find_map(|change| match change {
-            Change::Begin { .. } => Some(true),
-            Change::Fork { of, .. } => Some(of.parent.is_some_and(|parent| self.begun_here(parent))),
-            _ => None,
-        })
-        .unwrap_or(false)
-    }
-
-    /// What a run was behind each of its commits since the database was opened, and before them, with their versions.
-    pub fn states_of(&self, db: &Database, run: RunId) -> Vec<(u64, ModelRun)> {
+    /// What a run was behind each of its commits since the database was opened, and before them, with their versions; `None`: it
+    /// was not there.
+    pub fn states_of(&self, db: &Database, run: RunId) -> Vec<(u64, Option<ModelRun>)> {
         let shard = &self.shards[db.engine().shard_of(run)];
         let mut states = Vec::new();
         let mut model = Model::default();
         if let Some(base) = shard.base.runs.get(&run) {
             model.runs.insert(run, base.clone());
-            states.push((shard.opened, base.clone()));
+            states.push((shard.opened, Some(base.clone())));
         }
         for (version, changes) in &shard.commits {
-            let own = changes.iter().filter(|change| change.run() == run);
-            own.for_each(|change| model.apply(change));
-            if let Some(state) = model.runs.get(&run) {
-                states.push((*version, state.clone()));
+            let mut own = changes.iter().filter(|change| change.run() == run).peekable();
+            if own.peek().is_some() {
+                own.for_each(|change| model.apply(change));
+                states.push((*version, model.runs.get(&run).cloned()));
             }
         }
         states
@@ -239,7 +252,15 @@ impl Ledger {
             in_flight.for_each(|(_, changes)| expected.apply_all(changes));
             whole.runs.extend(expected.runs);
         }
-        whole.compare(db, now).map_err(|what| format!("not a prefix of the commits: {what}"))?;
+        let plain = whole.compare(db, now);
+        if plain.is_err() && !self.half_erased.is_empty() {
+            whole.runs.retain(|id, run| !self.half_erased.contains(&(*id, run.life)));
+            return whole
+                .compare(db, now)
+                .map(|()| whole)
+                .map_err(|what| format!("not a prefix of the commits: {what}"));
+        }
+        plain.map_err(|what| format!("not a prefix of the commits: {what}"))?;
         Ok(whole)
     }
 }

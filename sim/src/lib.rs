@@ -4,6 +4,7 @@
 //! a [`model`] that knows every commit in order. [`faults`] makes every operation of a script fail in turn, [`corrupt`] damages
 //! files bit by bit, [`kill`] kills a real process on a real disk.
 
+pub mod chronicle;
 pub mod corrupt;
 pub mod crash;
 pub mod faults;

@@ -1,4 +1,4 @@
-//! What another thread does while a log is being synced, done by the one thread that there is: so that it is repeated.
+//! What another thread does while a log is being synced or a prune looks, done by the one thread that there is: so that it is repeated.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,13 +10,27 @@ use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
 type Deed = Box<dyn FnOnce()>;
 
+/// Before what something happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// A segment is synced.
+    Sync,
+    /// A file whose name ends so is opened.
+    Open(&'static str),
+}
+
 thread_local! {
-    static DEED: RefCell<Option<Deed>> = const { RefCell::new(None) };
+    static DEED: RefCell<Option<(Moment, Deed)>> = const { RefCell::new(None) };
 }
 
 /// This thread's next sync of a segment does this first.
 pub(crate) fn at_next_sync(deed: impl FnOnce() + 'static) {
-    DEED.with(|next| *next.borrow_mut() = Some(Box::new(deed)));
+    DEED.with(|next| *next.borrow_mut() = Some((Moment::Sync, Box::new(deed))));
+}
+
+/// The next file that this thread opens, and whose name ends so, is opened behind this.
+pub(crate) fn at_next_opening(end: &'static str, deed: impl FnOnce() + 'static) {
+    DEED.with(|next| *next.borrow_mut() = Some((Moment::Open(end), Box::new(deed))));
 }
 
 /// Nothing is to be done any more.
@@ -24,15 +38,15 @@ pub(crate) fn forget() {
     DEED.with(|next| *next.borrow_mut() = None);
 }
 
-fn happen() {
+fn happen(now: impl Fn(Moment) -> bool) {
     // Taken out first: what it does may sync.
-    let deed = DEED.with(|next| next.borrow_mut().take());
-    if let Some(deed) = deed {
+    let deed = DEED.with(|next| next.borrow_mut().take_if(|(moment, _)| now(*moment)));
+    if let Some((_, deed)) = deed {
         deed();
     }
 }
 
-/// A simulated disk on which something happens during a sync.
+/// A simulated disk on which something happens during a sync, or before a file is opened.
 #[derive(Debug)]
 pub(crate) struct Meanwhile(pub(crate) SimDisk);
 
@@ -53,6 +67,7 @@ impl Storage for Meanwhile {
         self.0.exists(path)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        happen(|moment| matches!(moment, Moment::Open(end) if path.to_string_lossy().ends_with(end)));
         // Also under the temporary name that a segment is made by.
         let is_segment = path.to_string_lossy().contains(".wal");
         Ok(Arc::new(Watched { file: self.0.open(path, mode)?, is_segment }))
@@ -89,7 +104,7 @@ impl File for Watched {
     }
     fn sync_range(&self, offset: u64, bytes: u64) -> io::Result<()> {
         if self.is_segment {
-            happen();
+            happen(|moment| moment == Moment::Sync);
         }
         self.file.sync_range(offset, bytes)
     }

@@ -9,7 +9,7 @@ use in_mem::{Database, Run, RunId, RunStatus, Tag, Timestamp, Value};
 #[allow(missing_docs, reason = "the fields are what the primitives take")]
 pub enum Change {
     /// A run begins.
-    Begin { run: RunId, name: String, parent: Option<RunId> },
+    Begin { run: RunId, name: String, parent: Option<RunId>, life: u64, whole: bool },
     /// A run begins as another is, or was: its parent's content, and what is its own.
     Fork { run: RunId, of: Box<ModelRun> },
     /// A run moves on in its life, at this microsecond.
@@ -95,6 +95,12 @@ pub struct ModelRun {
     pub parent: Option<RunId>,
     /// Whether it was forked from that run.
     pub forked: bool,
+    /// Which of all lives that runs have had is this: an id may be used again.
+    pub life: u64,
+    /// The runs, and their lives, that what it holds goes on from: its parent last.
+    pub above: Vec<(RunId, u64)>,
+    /// Whether the log has all of its past, unless it was erased.
+    pub whole: bool,
     /// Where it stands.
     pub status: Option<RunStatus>,
     /// When it ended.
@@ -139,8 +145,9 @@ impl Model {
         }
         let run = self.runs.entry(change.run()).or_default();
         match change.clone() {
-            Change::Begin { name, parent, .. } => {
-                *run = ModelRun { name, parent, status: Some(RunStatus::Running), ..ModelRun::default() };
+            Change::Begin { name, parent, life, whole, .. } => {
+                let status = Some(RunStatus::Running);
+                *run = ModelRun { name, parent, status, life, whole, ..ModelRun::default() };
             }
             Change::Fork { of, .. } => *run = *of,
             Change::Status { status, at, .. } => {
@@ -209,7 +216,7 @@ impl Model {
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), String> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{what}: found {found:?}, expected {expected:?}")) }
 }
 
@@ -270,6 +277,9 @@ fn compare_run(db: &Database, id: RunId, model: &ModelRun, now: i64) -> Result<(
         same("event's kind", &*event.kind, &*expected.kind)?;
         same("event's stream", event.stream.as_ref().map(|(name, _)| &**name), expected.stream.as_deref())?;
         same("event's payload", &event.payload, &expected.payload)?;
+    }
+    if let in_mem::ChainCheck::Broken(fault) = run.events().verify_chain().map_err(words)? {
+        return Err(format!("its chain of events is broken: {fault}"));
     }
     let streamed = model.events.iter().filter(|event| event.stream.as_deref() == Some("s0")).count() as u64;
     same("length of a stream", run.events().stream("s0").len().map_err(words)?, streamed)?;

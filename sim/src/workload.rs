@@ -12,11 +12,14 @@ use in_mem::{
 };
 use in_mem_wal::SimDisk;
 
+use crate::chronicle::Chronicle;
 use crate::ledger::Ledger;
 use crate::meanwhile;
-use crate::model::{Change, Model};
+use crate::model::Change;
 
+mod breaking;
 mod forks;
+mod replay;
 mod retention;
 mod steps;
 
@@ -24,6 +27,9 @@ mod steps;
 const RUNS: usize = 6;
 /// Runs and forks there may be at once.
 const RUNS_AND_FORKS: usize = 12;
+/// Ids, of each lineage, that are used again once their run is gone; and lineages that begin with one of them.
+const IDS_USED_AGAIN: u8 = 8;
+const ROUTINGS: u8 = 3;
 /// Commits that are sent before the first is waited for.
 const BATCH: usize = 6;
 
@@ -38,8 +44,10 @@ pub struct Work<'a> {
     pub clock: &'a ManualClock,
     /// What is known of it.
     pub ledger: &'a mut Ledger,
-    /// Backups that were acknowledged, with what they hold.
-    pub backups: &'a mut Vec<(String, Model)>,
+    /// What is known beyond this opening.
+    pub chronicle: &'a mut Chronicle,
+    /// Whether operations fail now and then.
+    pub faults: bool,
     /// Where the dice come from.
     pub rng: &'a mut Rng,
 }
@@ -53,6 +61,8 @@ pub enum Did {
     MachineGone,
     /// Refused.
     Failed(Error),
+    /// A log failed that the disk failed: the database has to be opened again.
+    LogFailed,
 }
 
 fn key(rng: &mut Rng) -> Vec<u8> {
@@ -125,10 +135,11 @@ impl Work<'_> {
             10..=24 => self.transaction(id, &open),
             25..=31 => self.batch(id),
             32..=37 => self.life(id),
+            58..=60 => self.replay(),
             38..=45 if self.ledger.live.runs.len() < RUNS_AND_FORKS => self.fork(),
-            46..=51 => self.agent(id),
-            52 | 53 => self.prune(),
-            54..=57 => self.during_a_sync(id),
+            46..=48 => self.agent(id),
+            49..=54 => self.prune(),
+            55..=57 => self.during_a_sync(id),
             _ => {
                 let run = match self.db.run(id) {
                     Ok(run) => run,
@@ -155,27 +166,47 @@ impl Work<'_> {
     }
 
     fn begin_run(&mut self, open: &[RunId]) -> Result<Did, String> {
-        let mut bytes = [0; 16];
-        self.rng.fill(&mut bytes);
-        let (mut id, name) = (RunId::from_bytes(bytes), format!("run-{}", self.rng.u8(..9)));
+        let name = format!("run-{}", self.rng.u8(..9));
         let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("t{n}")).collect();
         let parent = (!open.is_empty() && self.rng.bool()).then(|| open[self.rng.usize(..open.len())]);
+        let id = self.new_id(parent);
         let begin = match parent {
-            Some(parent) => {
-                id = id.with_routing(parent.routing());
-                self.db.run(parent).and_then(|run| run.child(&name))
-            }
+            Some(parent) => self.db.run(parent).and_then(|run| run.child(&name)),
             None => Ok(self.db.new_run(&name)),
         };
         let begin = match begin {
             Ok(begin) => begin,
             Err(error) => return Ok(Did::Failed(error)),
         };
-        let changes =
-            vec![Change::Begin { run: id, name, parent }, Change::Tags { run: id, tags: tags.clone() }];
+        let (life, whole) = (self.chronicle.new_life(), self.ledger.keep_history);
+        let changes = vec![
+            Change::Begin { run: id, name, parent, life, whole },
+            Change::Tags { run: id, tags: tags.clone() },
+        ];
         self.send(id, changes);
         let result = begin.id(id).tags(tags).begin();
         self.end(result)
+    }
+
+    /// An id that no run has, in its parent's shard: a fresh one, or one of a few, which another run may have had.
+    fn new_id(&mut self, parent: Option<RunId>) -> RunId {
+        let routing = parent.map_or_else(|| u16::from(self.rng.u8(..ROUTINGS)), RunId::routing);
+        for _ in 0..IDS_USED_AGAIN {
+            let id = RunId::from_bytes([self.rng.u8(..IDS_USED_AGAIN); 16]).with_routing(routing);
+            if !self.ledger.live.runs.contains_key(&id) {
+                // What is not erased of the one before stays now, until this one goes.
+                self.chronicle.owed.remove(&id);
+                return id;
+            }
+        }
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        RunId::from_bytes(bytes).with_routing(routing)
+    }
+
+    /// A value for this run; now and then one that is found again wherever it lies.
+    fn value_for(&mut self, run: RunId) -> Value {
+        if self.rng.u8(..4) == 0 { self.chronicle.new_mark(run) } else { value(self.rng) }
     }
 
     fn single(&mut self, run: &Run) -> Result<Did, String> {
@@ -183,7 +214,7 @@ impl Work<'_> {
         let own = self.ledger.live.runs[&id].clone();
         match self.rng.u8(..12) {
             0..=2 => {
-                let (key, value) = (key(self.rng), value(self.rng));
+                let (key, value) = (key(self.rng), self.value_for(id));
                 self.send(
                     id,
                     vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
@@ -192,7 +223,7 @@ impl Work<'_> {
                 self.end(result)
             }
             3 => {
-                let (key, value) = (key(self.rng), value(self.rng));
+                let (key, value) = (key(self.rng), self.value_for(id));
                 let ttl = self.rng.u64(1..50) * 2 + 1;
                 let expires = Some(now + i64::try_from(ttl).unwrap_or(1));
                 self.send(id, vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires }]);
@@ -231,7 +262,7 @@ impl Work<'_> {
             }
             6 | 7 => {
                 let stream = self.rng.bool().then(|| format!("s{}", self.rng.u8(..2)));
-                let payload = value(self.rng);
+                let payload = self.value_for(id);
                 let mut draft = EventDraft::new("happened", payload.clone());
                 if let Some(stream) = &stream {
                     draft = draft.stream(stream);
@@ -247,7 +278,7 @@ impl Work<'_> {
                     let result = run.state().delete(&cell);
                     return self.end(result);
                 }
-                let value = value(self.rng);
+                let value = self.value_for(id);
                 self.send(id, vec![Change::Set { run: id, cell: cell.clone(), value: value.clone() }]);
                 let result = run.state().set(&cell, value);
                 self.end(result)
@@ -305,9 +336,9 @@ impl Work<'_> {
                         Change::Set { run, cell, value: Value::Null }
                     }
                 }
-                0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: value(self.rng) },
-                1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: value(self.rng) },
-                _ => Change::Put { run, key: key(self.rng), value: value(self.rng), expires: None },
+                0 => Change::Append { run, kind: "in tx".into(), stream: None, payload: self.value_for(run) },
+                1 => Change::Set { run, cell: format!("c{}", self.rng.u8(..4)), value: self.value_for(run) },
+                _ => Change::Put { run, key: key(self.rng), value: self.value_for(run), expires: None },
             });
         }
         self.send(id, changes.clone());
@@ -411,6 +442,7 @@ impl Work<'_> {
         let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
         if self.rng.u8(..3) == 0 {
             self.send(id, vec![Change::Drop { run: id }]);
+            self.chronicle.owed.remove(&id);
             let result = run.delete();
             return self.end(result);
         }
@@ -434,6 +466,7 @@ impl Work<'_> {
 
     fn maintenance(&mut self) -> Result<Did, String> {
         let dice = self.rng.u8(..8);
+        let breaks = self.begin_fault();
         let result = match dice {
             0..=2 => self.db.step(),
             3 | 4 => self.db.sync(),
@@ -442,7 +475,7 @@ impl Work<'_> {
                 let to = format!("/backup-{}", self.rng.u32(..));
                 let result = self.db.backup(&to).map(|_| ());
                 if result.is_ok() && !self.disk.crashed() {
-                    self.backups.push((to, self.ledger.live.clone()));
+                    self.chronicle.backups.push((to, self.ledger.live.clone()));
                 }
                 result
             }
@@ -461,5 +494,6 @@ impl Work<'_> {
             }
             Err(error) => Ok(Did::Failed(error)),
         }
+        .and_then(|did| self.end_fault(breaks, did))
     }
 }

@@ -467,14 +467,15 @@ impl Engine {
         self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
         // Each run, with the version through which it is wanted.
         let mut wanted: Vec<(RunId, Option<Version>)> = Vec::new();
-        let mut next = vec![run];
+        let (mut next, mut seen) = (vec![run], HashSet::from([run]));
         while let Some(parent) = next.pop() {
             wanted.push((parent, None));
             let filter = RunFilter { parent: Some(parent), include_memories: true, ..RunFilter::default() };
             let mut query = RunQuery { filter, limit: PAGE_LIMIT, ..RunQuery::default() };
             loop {
                 let page = self.runs(query.clone())?;
-                next.extend(page.runs.iter().map(|child| child.id));
+                // Ids are used again: a run made anew as a child of its own child is above itself.
+                next.extend(page.runs.iter().map(|child| child.id).filter(|child| seen.insert(*child)));
                 let Some(after) = page.next else { break };
                 query.after = Some(after);
             }

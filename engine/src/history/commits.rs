@@ -90,7 +90,9 @@ impl Engine {
         // sync. What is in the log behind it is nobody's to see yet.
         let through = self.shards[shard].reader.committed();
         let mut malformed = None;
-        let ids = [*run.as_bytes(), *lineage_id(run).as_bytes()];
+        let both = [*run.as_bytes(), *lineage_id(run).as_bytes()];
+        // Whoever chose a run's id may have chosen its lineage's: each record once.
+        let ids = if both[0] == both[1] { &both[..1] } else { &both[..] };
         let mut visit = |record: RecordView<'_>| {
             apply(&record).map_err(|source| {
                 malformed = Some(HistoryError::Payload { run, version: Version(record.version), source });
@@ -99,7 +101,7 @@ impl Engine {
         };
         let mut read = |dir: &Path, through: u64, seen: &mut Seen| {
             let places = vec![dir.to_owned(), dir.join(ARCHIVE)];
-            HistoryReader::new(self.storage.clone(), places).runs_again(seen, &ids, through, &mut visit)
+            HistoryReader::new(self.storage.clone(), places).runs_again(seen, ids, through, &mut visit)
         };
         // Taken out, so that two that read at a time do not wait for each other: the second one looks for itself.
         let known = || past[shard].lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,7 +32,8 @@ fn fate(
     payload: Option<&[u8]>,
 ) -> Result<Fate, in_mem_wal::ApplyError> {
     let of = RunId::from_bytes(*run);
-    if runs.contains(&of) {
+    // A run may have been given its lineage's id: then only the payload tells its own commits from those over several runs.
+    if runs.contains(&of) && of != lineage_id(of) {
         return Ok(Fate::Erase);
     }
     // A commit on several runs of a lineage: only what is theirs goes.
@@ -169,6 +170,8 @@ impl Engine {
             gone.retain(|run| !held.contains(run));
             if !held.is_empty() {
                 self.add_held(&held)?;
+                // Nothing of theirs is erased, and so no log retired: the note must not go before what it was finished by is kept.
+                self.sync()?;
             }
         }
         let erased = self.erase_past(path, &gone)?;

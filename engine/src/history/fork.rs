@@ -1,5 +1,6 @@
 //! Making forks: of a run as it is, at the cost of one entry; of a run as it was, at the cost of what changed since.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -130,6 +131,8 @@ impl Engine {
         use in_mem_shard::core::command::RunQuery;
         use in_mem_shard::core::{PAGE_LIMIT, RunFilter};
         let mut found = Vec::new();
+        // Ids are used again: a run made anew as a fork of its own fork is above itself.
+        let mut seen = BTreeSet::from([run]);
         let mut next = vec![(run, 1)];
         while let Some((parent, depth)) = next.pop() {
             let filter = RunFilter { parent: Some(parent), ..RunFilter::default() };
@@ -137,7 +140,9 @@ impl Engine {
             loop {
                 let page = self.runs(query.clone())?;
                 for child in page.runs {
-                    if child.meta.forked_from.is_some_and(|point| point.run == parent) {
+                    if child.meta.forked_from.is_some_and(|point| point.run == parent)
+                        && seen.insert(child.id)
+                    {
                         found.push((child.id, depth));
                         next.push((child.id, depth + 1));
                     }

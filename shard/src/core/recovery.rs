@@ -266,7 +266,11 @@ impl ShardCore {
         }
         self.now = timestamp;
         // Before its effects, as where it was made: they ask of what the record itself has begun.
+        let before = self.version;
         self.version = version;
+        if in_mem_wal::planted::is_planted("shard_replay_stands_before") {
+            self.version = before;
+        }
         let mut effects = EffectReader::new(payload, run);
         while let Some((run, effect)) =
             effects.next().map_err(|source| ReplayError::Payload { run, version, source })?
@@ -287,6 +291,7 @@ impl ShardCore {
                 break;
             }
         }
+        self.version = version;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::SECTOR_BYTES;
 
 use super::{Tally, records};
+use crate::chronicle::Chronicle;
 use crate::crash::{PATH, Setup};
 use crate::ledger::Ledger;
 use crate::model::Model;
@@ -36,7 +37,7 @@ pub(super) fn run() -> Result<Tally, String> {
     let disk = SimDisk::new(6);
     let db = setup.open(&disk, PATH, Some(1)).map_err(words)?;
     let mut ledger = Ledger::opened(&db, Model::default(), true)?;
-    let (mut rng, mut backups, mut tally) = (Rng::with_seed(6), Vec::new(), Tally::default());
+    let (mut rng, mut chronicle, mut tally) = (Rng::with_seed(6), Chronicle::default(), Tally::default());
     let mut seen: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
     for action in 0..ACTIONS {
         let mut work = Work {
@@ -44,7 +45,8 @@ pub(super) fn run() -> Result<Tally, String> {
             disk: &disk,
             clock: &setup.clock,
             ledger: &mut ledger,
-            backups: &mut backups,
+            chronicle: &mut chronicle,
+            faults: false,
             rng: &mut rng,
         };
         if let Did::Failed(error) = work.write()? {

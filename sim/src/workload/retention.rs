@@ -1,19 +1,145 @@
-//! Retention: ended runs are taken away by a policy.
+//! Retention: ended runs, or only their past, are taken away by a policy; with forks made between its steps, with faults, and with
+//! a search through all files for what was to go.
 
-use in_mem::{Error, RetentionPolicy, RunId, Timestamp};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+
+use in_mem::{Error, Point, PruneReport, RetentionPolicy, RunId, Timestamp};
 
 use super::{Did, Work};
-use crate::model::Change;
+use crate::crash::PATH;
+use crate::meanwhile;
+use crate::model::{Change, ModelRun};
+
+/// The log is read: behind what is asked first, before anything is done.
+const THE_LOG: &str = ".wal";
+/// The note of an erase is written: behind what is held for forks was dropped, before the rest is.
+const THE_NOTE: &str = "ERASING.tmp";
+
+/// A fork that is made while a prune is under way.
+struct Between {
+    parent: RunId,
+    fork: RunId,
+    of: ModelRun,
+    at: &'static str,
+    made: Rc<RefCell<Option<Result<(), Error>>>>,
+}
 
 impl Work<'_> {
     /// Prunes by a policy; which runs go is worked out here too.
     pub(super) fn prune(&mut self) -> Result<Did, String> {
+        if !self.ledger.half_erased().is_empty() {
+            match self.finish_erase()? {
+                Did::Well => {}
+                did => return Ok(did),
+            }
+        }
         let now = self.now();
         let policy = RetentionPolicy {
             ended_before: self.rng.bool().then(|| Timestamp(now - self.rng.i64(..200))),
-            keep_newest: self.rng.bool().then(|| self.rng.u64(..3)),
+            keep_newest: (self.rng.u8(..4) > 0).then(|| self.rng.u64(..4) / 2),
+            history_only: self.rng.u8(..3) == 0,
             ..RetentionPolicy::default()
         };
+        let goes = self.goes(&policy);
+        let report = match self.db.prune(&policy, true) {
+            _ if self.disk.crashed() => return Ok(Did::MachineGone),
+            Err(error) => return Ok(Did::Failed(error)),
+            Ok(report) => report,
+        };
+        self.judge(&policy, &report, &goes)?;
+        // Commits are made in this order: what forks hold first, then what is erased, each by id.
+        let by_holders = |is_held: bool| -> BTreeSet<RunId> {
+            report.runs.iter().filter(|run| run.forks.is_empty() != is_held).map(|run| run.id).collect()
+        };
+        let (held, free) = (by_holders(true), by_holders(false));
+        let between = self.plan_between(&policy, &report);
+        let fork = |at| between.as_ref().filter(|between: &&Between| between.at == at);
+        let fork_of =
+            |between: &Between| vec![Change::Fork { run: between.fork, of: Box::new(between.of.clone()) }];
+        let drops = |runs: &BTreeSet<RunId>| -> Vec<RunId> {
+            runs.iter().copied().filter(|_| !policy.history_only).collect()
+        };
+        let mut place = None;
+        let first = self.ledger.sent();
+        for (at, runs) in [(THE_LOG, drops(&held)), (THE_NOTE, drops(&free))] {
+            if let Some(between) = fork(at) {
+                place = Some(self.ledger.sent());
+                self.send(between.fork, fork_of(between));
+            }
+            runs.iter().for_each(|run| self.send(*run, vec![Change::Drop { run: *run }]));
+        }
+        let breaks = between.is_none() && self.begin_fault();
+        let result = self.db.prune(&policy, false);
+        meanwhile::forget();
+        if let (Some(between), Some(place)) = (&between, place) {
+            let made = between.made.borrow();
+            if matches!(&*made, None | Some(Err(Error::UnknownRun { .. }))) {
+                self.ledger.unsend_at(place);
+            }
+            if let (Some(Err(error)), false) = (&*made, self.disk.crashed())
+                && !matches!(error, Error::UnknownRun { .. })
+            {
+                return Err(format!("run {} cannot be forked while it is pruned: {error}", between.parent));
+            }
+        }
+        let is_made = between.as_ref().is_some_and(|between| matches!(&*between.made.borrow(), Some(Ok(()))));
+        let kept = between.filter(|between| is_made && !(policy.history_only && between.at == THE_NOTE));
+        let lives: Vec<(RunId, u64)> =
+            self.ledger.live.runs.iter().map(|(id, run)| (*id, run.life)).collect();
+        let is_kept = |run: &(RunId, u64)| kept.as_ref().is_some_and(|kept| kept.of.above.contains(run));
+        for run in lives.iter().filter(|run| free.contains(&run.0) && !is_kept(run)) {
+            self.chronicle.lose_past(run.1);
+        }
+        let mut erased: BTreeSet<RunId> = free.iter().chain(&report.released).copied().collect();
+        if let Some(kept) = &kept {
+            erased.retain(|run| kept.of.above.iter().all(|(above, _)| above != run));
+        }
+        let mut left = Vec::new();
+        if !self.disk.crashed() && result.is_err() {
+            // One by one, until the first that was refused.
+            let gone = |run: &RunId| matches!(self.db.run(*run), Err(Error::UnknownRun { .. }));
+            let all: Vec<RunId> = drops(&held).into_iter().chain(drops(&free)).collect();
+            let made = all.iter().take_while(|run| gone(run)).count();
+            left.extend(all[made..].iter().filter(|run| made > held.len() && free.contains(run)).copied());
+            self.ledger.acknowledge_first(first + made);
+            self.ledger.keep(&all[made..].iter().enumerate().map(|(n, _)| n == 0).collect::<Vec<_>>());
+            self.chronicle.owed.extend(erased.iter().filter(|run| gone(run)));
+        }
+        self.ledger.half_erase(left);
+        let is_whole = result.as_ref().is_ok_and(|report| report.log_bytes_left == 0);
+        let did = self.end(result)?;
+        let did = self.end_fault(breaks, did)?;
+        if is_whole && matches!(did, Did::Well) {
+            self.look_for_erased(erased)?;
+        }
+        Ok(did)
+    }
+
+    /// Nothing that was to go is in a file.
+    fn look_for_erased(&mut self, mut erased: BTreeSet<RunId>) -> Result<(), String> {
+        let owed = std::mem::take(&mut self.chronicle.owed);
+        erased.extend(owed.iter().filter(|run| self.holders(**run).is_empty()));
+        self.chronicle.owed = owed.into_iter().filter(|run| !erased.contains(run)).collect();
+        self.chronicle.look_for_erased(self.disk, Path::new(PATH), &erased, &self.ledger.live)
+    }
+
+    /// What a prune that failed left undone, the next one does first.
+    fn finish_erase(&mut self) -> Result<Did, String> {
+        for run in self.ledger.half_erased() {
+            self.send(run, vec![Change::Drop { run }]);
+        }
+        let result = self.db.prune(&RetentionPolicy::default(), false);
+        if result.is_ok() {
+            self.ledger.half_erase(Vec::new());
+        }
+        self.end(result)
+    }
+
+    /// Which runs a policy takes, the one that ended first first.
+    fn goes(&self, policy: &RetentionPolicy) -> Vec<RunId> {
         let mut ended: Vec<(i64, RunId)> =
             self.ledger.live.runs.iter().filter_map(|(id, run)| Some((run.ended?, *id))).collect();
         ended.sort_unstable();
@@ -27,34 +153,92 @@ impl Work<'_> {
                 kept += 1;
             }
         }
-        match self.db.prune(&policy, true) {
-            _ if self.disk.crashed() => return Ok(Did::MachineGone),
-            Err(error) => return Ok(Did::Failed(error)),
-            Ok(report) => {
-                let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
-                if says != goes {
-                    return Err(format!("{policy:?} takes {says:?} away, it should be {goes:?}"));
+        goes
+    }
+
+    /// Whether what a dry run says is what there is to take, and names those who hold it.
+    fn judge(&self, policy: &RetentionPolicy, report: &PruneReport, goes: &[RunId]) -> Result<(), String> {
+        let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
+        // Of one that has no past there is nothing to take; and it counts as kept.
+        let has_past = |run: &&RunId| self.chronicle.has_past(&self.ledger.live.runs[*run]);
+        let is_right = if policy.history_only {
+            let missing = goes.iter().filter(has_past).find(|run| !says.contains(run));
+            missing.is_none() || policy.keep_newest.is_some()
+        } else {
+            says == goes
+        };
+        if !is_right {
+            return Err(format!("{policy:?} takes {says:?} away, it should be {goes:?}"));
+        }
+        for run in &report.runs {
+            let life = self.ledger.live.runs[&run.id].life;
+            let going = |fork: &RunId| !policy.history_only && says.contains(fork);
+            let forks = self
+                .ledger
+                .live
+                .runs
+                .iter()
+                .filter(|(id, of)| of.above.contains(&(run.id, life)) && !going(id));
+            for (fork, _) in forks {
+                if !run.forks.contains(fork) {
+                    return Err(format!(
+                        "run {} is held by its fork {fork}, of which nothing is said",
+                        run.id
+                    ));
                 }
-                // Commits are made in this order: what forks hold first, then what is erased, each by id.
-                let is_held =
-                    |id: &RunId| report.runs.iter().any(|run| run.id == *id && !run.forks.is_empty());
-                let (mut held, mut free): (Vec<RunId>, Vec<RunId>) = goes.into_iter().partition(is_held);
-                held.sort_unstable();
-                free.sort_unstable();
-                goes = held.into_iter().chain(free).collect();
+            }
+            let holders = self.holders(run.id);
+            if let Some(fork) = run.forks.iter().find(|fork| !holders.contains(fork)) {
+                return Err(format!("run {} is not held by {fork}", run.id));
             }
         }
-        for run in &goes {
-            self.send(*run, vec![Change::Drop { run: *run }]);
+        for run in &report.released {
+            if let Some(fork) = self.holders(*run).into_iter().find(|fork| !says.contains(fork)) {
+                return Err(format!("run {run} is released, and its fork {fork} is there"));
+            }
         }
-        let result = self.db.prune(&policy, false);
-        if !self.disk.crashed() && result.is_err() {
-            // One by one, until the first that was refused.
-            let gone = |run: &RunId| matches!(self.db.run(*run), Err(Error::UnknownRun { .. }));
-            let made = goes.iter().take_while(|run| gone(run)).count();
-            self.ledger.acknowledge_first(made);
-            self.ledger.keep(&goes[made..].iter().enumerate().map(|(n, _)| n == 0).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// The forks that are there and go on from any run that has had this id, and their forks.
+    fn holders(&self, run: RunId) -> BTreeSet<RunId> {
+        let mut holders = BTreeSet::new();
+        loop {
+            let before = holders.len();
+            for (id, of) in self.ledger.live.runs.iter().filter(|(_, of)| of.forked) {
+                let is_of = |of: RunId| of == run || holders.contains(&of);
+                if of.parent.is_some_and(is_of) || of.above.iter().any(|(above, _)| *above == run) {
+                    holders.insert(*id);
+                }
+            }
+            if holders.len() == before {
+                return holders;
+            }
         }
-        self.end(result)
+    }
+
+    /// Now and then a fork, mostly of what is about to go.
+    fn plan_between(&mut self, policy: &RetentionPolicy, report: &PruneReport) -> Option<Between> {
+        let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
+        if says.is_empty() || self.rng.u8(..3) > 0 {
+            return None;
+        }
+        let all: Vec<RunId> =
+            if self.rng.u8(..4) > 0 { says } else { self.ledger.live.runs.keys().copied().collect() };
+        let parent = all[self.rng.usize(..all.len())];
+        let at = if self.rng.bool() { THE_LOG } else { THE_NOTE };
+        let now = self.ledger.live.runs[&parent].clone();
+        let (fork, mut of, options) = self.plan_fork(parent, &now, &now);
+        // Nobody asks again behind the note whether the past of what stays is held.
+        of.whole &= !(policy.history_only && at == THE_NOTE);
+        let made = Rc::new(RefCell::new(None));
+        let (db, note) = (self.db.clone(), made.clone());
+        meanwhile::at_next_opening(at, move || {
+            let made = db.fork(parent, Point::Now, options);
+            // What is noted is finished by any opening, also where a power cut takes what was committed since the prune synced.
+            let result = made.and_then(|_| db.sync());
+            *note.borrow_mut() = Some(result);
+        });
+        Some(Between { parent, fork, of, at, made })
     }
 }

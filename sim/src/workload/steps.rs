@@ -57,7 +57,7 @@ impl Work<'_> {
                 within.push(inner);
                 match self.take(run, &within) {
                     Ok(Did::Well) => {}
-                    Ok(Did::MachineGone) => return Err("the machine is gone".to_owned()),
+                    Ok(Did::MachineGone | Did::LogFailed) => return Err("the machine is gone".to_owned()),
                     Ok(Did::Failed(error)) => return self.effect_fails(id, place, &name, error.to_string()),
                     Err(what) => {
                         wrong = Some(what);

@@ -1,0 +1,95 @@
+//! The past of runs, held against what they were: at every version, in every life that their ids have had.
+
+use in_mem::{Error, HistoryError, Point, Run, RunAt, RunId, Timestamp, Value, Version};
+
+use super::{Did, Work};
+use crate::model::{ModelRun, same};
+
+/// Whether this says that a past is not in the log, which may be so where nothing promises that it is.
+pub(super) fn is_gone(error: &HistoryError) -> bool {
+    matches!(
+        error,
+        HistoryError::NoLog { .. }
+            | HistoryError::NoHistory { .. }
+            | HistoryError::Erased { .. }
+            | HistoryError::Cut { .. }
+            | HistoryError::LetGo { .. }
+            | HistoryError::BeforeVersion { .. }
+    )
+}
+
+impl Work<'_> {
+    /// Replays any run, and looks at it behind each of its commits since the database was opened.
+    pub(super) fn replay(&mut self) -> Result<Did, String> {
+        let all: Vec<RunId> = self.ledger.live.runs.keys().copied().collect();
+        let id = all[self.rng.usize(..all.len())];
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        let now = self.ledger.live.runs[&id].clone();
+        let result = self.look_back(&run, &now);
+        if self.disk.crashed() {
+            return Ok(Did::MachineGone);
+        }
+        result.map(|()| Did::Well).map_err(|what| format!("the past of run {id}: {what}"))
+    }
+
+    fn look_back(&self, run: &Run, now: &ModelRun) -> Result<(), String> {
+        let is_there = self.chronicle.has_past(now);
+        let replay = match run.at(Point::Now) {
+            Err(Error::History(error)) if !is_there && is_gone(&error) => return Ok(()),
+            replay => replay.map_err(|error| format!("(whole: {is_there}) {error}"))?,
+        };
+        compare_past(&replay, now)?;
+        if is_there {
+            let verified = run.verify().map_err(|error| error.to_string())?;
+            same("what verifying says", verified.is_same(), true)
+                .map_err(|what| format!("{what}: {verified}"))?;
+        }
+        for (version, was) in self.ledger.states_of(self.db, run.id()) {
+            let at = |what| format!("at version {version}: {what}");
+            match (replay.at(Version(version)), was) {
+                (Ok(then), Some(was)) => compare_past(&then, &was).map_err(at)?,
+                (Ok(then), None) => {
+                    same("whether it is there", then.info().is_ok(), false).map_err(at)?;
+                    same("pairs", then.kv().list("").len(), 0).map_err(at)?;
+                    same("events", then.events().len(), 0).map_err(at)?;
+                }
+                (Err(Error::History(error)), Some(was))
+                    if !self.chronicle.has_past(&was) && is_gone(&error) => {}
+                (Err(Error::History(error)), None) if is_gone(&error) => {}
+                (Err(error), _) => return Err(at(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run as it was is this.
+fn compare_past(then: &RunAt, was: &ModelRun) -> Result<(), String> {
+    let words = |error: Error| error.to_string();
+    let info = then.info().map_err(words)?;
+    same("name", &*info.meta.name, &*was.name)?;
+    same("status", Some(info.meta.status), was.status)?;
+    same("parent", info.meta.parent, was.parent)?;
+    let now = then.timestamp().0;
+    let found: Vec<(Vec<u8>, Value)> =
+        then.kv().list("").into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
+    let keys = was.kv.keys();
+    let expected: Vec<(Vec<u8>, Value)> =
+        keys.filter_map(|key| was.get(key, now).map(|value| (key.clone(), value.clone()))).collect();
+    same("pairs", found, expected)?;
+    let events = then.events().range(..).map_err(words)?;
+    same("number of events", events.len(), was.events.len())?;
+    for (event, expected) in events.iter().zip(&was.events) {
+        same("event's kind", &*event.kind, &*expected.kind)?;
+        same("event's payload", &event.payload, &expected.payload)?;
+    }
+    let cells = then.state().list("").into_iter().map(|(cell, value)| (cell.to_vec(), value.value));
+    let expected = was.cells.iter().map(|(cell, value)| (cell.clone().into_bytes(), value.clone()));
+    same("cells", cells.collect::<Vec<_>>(), expected.collect())?;
+    let spans = then.traces().list().map_err(words)?;
+    let found: std::collections::BTreeMap<String, _> =
+        spans.into_iter().map(|span| (span.id.to_string(), (span.head.start, span.head.end))).collect();
+    let expected =
+        was.spans.iter().map(|(id, (start, end, _))| (id.clone(), (Timestamp(*start), end.map(Timestamp))));
+    same("spans", found, expected.collect())
+}
