@@ -433,6 +433,29 @@ fn a_run_made_again_under_its_id_has_the_past_of_its_own_life() {
     assert_eq!(replayed(&fork, gone), Model::default());
 }
 
+/// Its events were written anew at the time of the fork, and their hashes were over their own: the fork's chain was broken.
+#[test]
+fn a_fork_of_an_earlier_life_with_events_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let run = db.begin_run("run").expect("begins");
+    run.kv().put("k", 1).expect("puts");
+    let (id, before) = (run.id(), version(&run));
+    run.events().append("n", 1).expect("appends");
+    let with = version(&run);
+    run.delete().expect("deletes");
+    let run = db.new_run("again").id(id).begin().expect("begins");
+    run.events().append("n", 2).expect("appends");
+    let refused = db.fork(id, Point::Version(with), ForkOptions::default()).map(|_| ());
+    let refused = refused.expect_err("is refused").to_string();
+    assert!(refused.contains("was deleted and made again") && refused.contains("replay"), "{refused}");
+    let fork = fork_at(&db, &run, Point::Version(before));
+    assert_eq!(fork.kv().get("k").expect("reads"), Some(Value::from(1)));
+    assert!(fork.events().is_empty().expect("reads"));
+    fork.events().append("n", 3).expect("appends");
+    assert!(fork.events().verify_chain().expect("reads").is_intact());
+}
+
 /// A fork goes on from what its parent was, whatever is under the parent's id by now: the fork's own fork, say.
 #[test]
 fn a_fork_has_its_past_whatever_became_of_its_parent() {

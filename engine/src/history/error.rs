@@ -55,6 +55,17 @@ pub enum HistoryError {
         /// The last version of it that is gone.
         through: Version,
     },
+    /// A fork of a run as it was before it was deleted and made again, with events: they lie in the past of an id, and in no run.
+    #[error(
+        "run {run} was deleted and made again since version {at}, and had events of its own then, which no run holds any more \
+         for a fork to share; replay the run at that version and append what is needed of them to a new one"
+    )]
+    EventsOfAnotherLife {
+        /// The run.
+        run: RunId,
+        /// The version that was to be forked.
+        at: Version,
+    },
     /// The log ends before what was committed.
     #[error(
         "the log of shard {shard} ends at version {found}, but {expected} was committed; run `in-mem check`"

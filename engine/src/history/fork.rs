@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use in_mem_model::{Namespace, RunId, Timestamp, Value, Version};
+use in_mem_model::{Namespace, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::command::{CommitRequest, ReadRange, Write};
 use in_mem_shard::core::error::{Condition, WriteError};
 use in_mem_shard::core::fork::is_shared;
@@ -42,7 +42,9 @@ impl Engine {
     /// since: it costs what changed, in keys, and needs the log.
     ///
     /// # Errors
-    /// [`Error::UnknownRun`], [`HistoryError`] for a fork of the past, [`WriteError::ForkTooDeep`]; no run was made.
+    /// [`Error::UnknownRun`], [`HistoryError`] for a fork of the past, [`WriteError::ForkTooDeep`]; no run was made. An earlier life
+    /// of the parent's id, deleted since, can be forked as long as it had no events of its own
+    /// ([`HistoryError::EventsOfAnotherLife`]).
     pub fn fork(&self, parent: RunId, at: Point, settings: ForkSettings) -> Result<RunId, Error> {
         let id = settings.id.unwrap_or_else(|| RunId::generate_child(parent, self.now()));
         if at == Point::Now {
@@ -110,7 +112,15 @@ impl Engine {
                     continue;
                 }
                 let condition = Condition::Any;
-                let write = match then.get(tag, &key) {
+                let (was, is) = (then.get(tag, &key), now.get(tag, &key));
+                if was == is {
+                    continue;
+                }
+                let write = match was {
+                    // Written anew it would be of another time than its hash says.
+                    Some(_) if tag == Tag::Event => {
+                        return Err(HistoryError::EventsOfAnotherLife { run: parent, at: version }.into());
+                    }
                     Some(was) => {
                         Write::Put { tag, key, value: was.value, expires_at: was.expires_at, condition }
                     }

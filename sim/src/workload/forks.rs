@@ -82,7 +82,7 @@ impl Work<'_> {
                 return (Point::Event(sequence as u64), was.clone());
             }
         }
-        // The events of an earlier life are written anew by such a fork, at another time than their hashes say: not asked here.
+        // A fork of an earlier life that had events is refused.
         let is_had = |was: &ModelRun| was.life == now.life || was.events.is_empty();
         states.retain(|(_, was)| was.as_ref().is_some_and(is_had));
         let place = self.rng.usize(..states.len().max(1));
