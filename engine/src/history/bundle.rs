@@ -15,28 +15,21 @@
 //! A bundle is read whole and proved before anything is written: its checksum, every value, every event's hash, every run's
 //! digest. It can then be refused without harm.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::ops::Bound;
-use std::sync::Arc;
-use std::time::Duration;
 
 use in_mem_model::codec::{self, Cursor, DecodeError};
-use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version, limits};
-use in_mem_shard::core::command::RunQuery;
+use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
 use in_mem_shard::core::event::{self, ChainHead};
-use in_mem_shard::core::fork::{HIDDEN_PREFIX, MAX_FORK_DEPTH, SHARED_PREFIX};
 use in_mem_shard::core::import::ImportedChange;
-use in_mem_shard::core::run_meta::{ForkPoint, RunMeta};
-use in_mem_shard::core::{PAGE_LIMIT, RunFilter};
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde::{Deserialize, Serialize};
 
-use super::commits::{Commit, KeyChange};
-use super::timeline::{Point, Timeline, View};
-use crate::engine::Engine;
-use crate::error::Error;
+mod exchange;
+mod proof;
+
+use self::proof::check_change;
 
 /// The format that is written, and the newest that is read.
 pub const BUNDLE_FORMAT_VERSION: u16 = 1;
@@ -46,12 +39,6 @@ pub const MAX_BUNDLE_BODY_BYTES: u64 = 4 << 30;
 
 /// The most runs of one bundle.
 pub const MAX_BUNDLE_RUNS: usize = 65_536;
-
-/// So much later than now a commit may have been made: clocks differ, and a bundle takes no time to travel.
-const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Commits that are made in one turn of an import.
-const COMMITS_A_TURN: usize = 64;
 
 const MAGIC: [u8; 8] = *b"INMEMBDL";
 const HEADER_BYTES: usize = 8 + 2 + 2 + 8 + 32;
@@ -299,322 +286,6 @@ impl Bundle {
         cursor.finish()?;
         Ok(Self { runs, commits })
     }
-
-    /// Whoever walks from run to run, to its children or to what it was forked from, must come to an end.
-    fn prove_origins(&self, of_run: &BTreeMap<RunId, Vec<Commit>>) -> Result<(), BundleError> {
-        let mut origins: HashMap<RunId, RunMeta> = HashMap::new();
-        for (run, commits) in of_run {
-            for meta in metas_of(commits) {
-                let first = origins.entry(*run).or_insert_with(|| meta.clone());
-                let origin =
-                    |meta: &RunMeta| (meta.parent, meta.forked_from, meta.first_version, meta.memory);
-                if origin(first) != origin(&meta) {
-                    return Err(BundleError::damaged(format!(
-                        "run {run}: it says later that it has another origin"
-                    )));
-                }
-            }
-        }
-        let mut ends: HashSet<RunId> = HashSet::new();
-        for run in of_run.keys() {
-            let (mut walked, mut next) = (HashSet::new(), Some(*run));
-            while let Some(at) = next.filter(|at| !ends.contains(at)) {
-                if !walked.insert(at) {
-                    return Err(BundleError::damaged(format!(
-                        "run {at} began itself, by way of others or not"
-                    )));
-                }
-                next = origins.get(&at).and_then(|meta| meta.parent);
-            }
-            ends.extend(walked);
-        }
-        let mut depths: HashMap<RunId, usize> = HashMap::new();
-        let mut order: Vec<(&RunId, &RunMeta)> = origins.iter().collect();
-        order.sort_by_key(|(_, meta)| meta.first_version);
-        for (run, meta) in order {
-            let Some(point) = meta.forked_from else { continue };
-            let depth = depths.get(&point.run).copied().unwrap_or(0) + 1;
-            if depth > MAX_FORK_DEPTH {
-                let what = format!("run {run} is a fork of forks, more than {MAX_FORK_DEPTH} levels deep");
-                return Err(BundleError::damaged(what));
-            }
-            depths.insert(*run, depth);
-        }
-        Ok(())
-    }
-
-    /// Replays every run and compares what it comes to with what the bundle says.
-    fn prove(&self) -> Result<(), BundleError> {
-        let mut of_run: BTreeMap<RunId, Vec<Commit>> = BTreeMap::new();
-        for BundledCommit { version, timestamp, changes } in &self.commits {
-            for change in changes {
-                let commits = of_run.entry(change.run).or_default();
-                if commits.last().is_none_or(|last| last.version != *version) {
-                    let (version, timestamp) = (*version, *timestamp);
-                    commits.push(Commit { version, timestamp, changes: Vec::new(), dropped: false });
-                }
-                let ImportedChange { tag, key, value, expires_at, .. } = change.clone();
-                if let Some(last) = commits.last_mut() {
-                    last.changes.push(KeyChange { tag, key, value, expires_at });
-                }
-            }
-        }
-        self.prove_origins(&of_run)?;
-        // A fork after what it shares: runs begin in the order of their first commits.
-        let mut order: Vec<&BundledRun> = self.runs.iter().collect();
-        let begins = |run: &BundledRun| of_run.get(&run.id).map_or(Version(0), |commits| commits[0].version);
-        order.sort_by_key(|run| begins(run));
-        let mut timelines: HashMap<RunId, Arc<Timeline>> = HashMap::new();
-        for run in order {
-            let wrong = |what: &str| BundleError::damaged(format!("run {}: {what}", run.id));
-            let commits = of_run.get(&run.id).ok_or_else(|| wrong("it has no commit"))?;
-            let meta = metas_of(&commits[..1]).next();
-            let meta = meta.ok_or_else(|| wrong("it does not begin with what is known of it"))?;
-            if meta.first_version != commits[0].version {
-                return Err(wrong("it does not begin where it says"));
-            }
-            let base = match meta.forked_from {
-                None => None,
-                Some(ForkPoint { run: parent, .. }) => {
-                    let parent =
-                        timelines.get(&parent).ok_or_else(|| wrong("what it was forked from is missing"))?;
-                    let at = Version(meta.first_version.0.saturating_sub(1));
-                    Some(View::up_to(parent.clone(), at).ok_or_else(|| wrong("it was forked from nothing"))?)
-                }
-            };
-            let timeline = Arc::new(Timeline::from_commits(run.id, commits, base));
-            let view = View::new(timeline.clone(), Point::Now)
-                .map_err(|error| BundleError::damaged(error.to_string()))?;
-            if view.digest().content != run.content {
-                return Err(wrong("its commits do not come to the state that it says"));
-            }
-            if chain_of(&view) != Some(run.head) {
-                return Err(wrong("its chain of events is broken"));
-            }
-            timelines.insert(run.id, timeline);
-        }
-        Ok(())
-    }
-}
-
-/// What is known of a run, where a change says it.
-fn meta_of(tag: Tag, key: &[u8], value: Option<&Value>) -> Option<RunMeta> {
-    if tag == Tag::Run && key.is_empty() { RunMeta::from_value(value?) } else { None }
-}
-
-/// Refuses changes that no run makes.
-fn check_change(change: &ImportedChange) -> Result<(), BundleError> {
-    let refuse = |what: &str| Err(BundleError::damaged(format!("run {}: {what}", change.run)));
-    if change.expires_at.is_some() && change.tag != Tag::Kv {
-        return refuse("something other than a pair has a time to live");
-    }
-    if let Some(value) = &change.value {
-        // A stored event is its payload and a hash, which together may be larger than a value.
-        let checked = match (change.tag, event::event_sequence(&change.key)) {
-            (Tag::Event, Some(sequence)) => {
-                let event = event::unpack(sequence, Version(0), Timestamp(0), value)?;
-                if event.kind.len() > limits::MAX_EVENT_KIND_BYTES {
-                    return refuse("an event's kind is too long");
-                }
-                event.payload.check()
-            }
-            _ => value.check(),
-        };
-        checked.map_err(|error| BundleError::damaged(error.to_string()))?;
-    }
-    match (change.tag, change.key.first()) {
-        (Tag::Run, None) => match change.value.as_ref().and_then(RunMeta::from_value) {
-            Some(_) => Ok(()),
-            None => refuse("what is known of it cannot be read"),
-        },
-        (Tag::Run, Some(first)) if !(HIDDEN_PREFIX..=SHARED_PREFIX).contains(first) => {
-            refuse("it has bookkeeping that this version does not know")
-        }
-        (Tag::Event, _) if event::event_sequence(&change.key).is_none() => refuse("an event has no number"),
-        _ => Ok(()),
-    }
-}
-
-/// The head of the chain that a view's events make; `None`: they make none.
-fn chain_of(view: &View) -> Option<ChainHead> {
-    let mut head = ChainHead::default();
-    for (key, stored) in view.scan(Tag::Event, Bound::Unbounded, Bound::Unbounded) {
-        let (hash, rest) = event::split_stored(&stored.value)?;
-        event::unpack(head.len, stored.version, stored.timestamp, &stored.value).ok()?;
-        let follows = event::event_sequence(&key)? == head.len
-            && event::chain_hash(&head.hash, head.len, stored.timestamp, rest) == hash;
-        if !follows {
-            return None;
-        }
-        head = ChainHead { len: head.len + 1, hash };
-    }
-    Some(head)
-}
-
-/// What is known of a run, as its commits say it one after the other.
-fn metas_of(commits: &[Commit]) -> impl Iterator<Item = RunMeta> {
-    let changes = commits.iter().flat_map(|commit| &commit.changes);
-    changes.filter_map(|change| meta_of(change.tag, &change.key, change.value.as_ref()))
-}
-
-impl Engine {
-    /// Writes a run with its whole history, the runs that it began and those forked from it, into one bundle; and, where it
-    /// is a fork, what it shares.
-    ///
-    /// # Errors
-    /// [`super::HistoryError`] where the log does not hold the history, [`BundleError::MadeAgain`].
-    pub fn export(&self, run: RunId) -> Result<Vec<u8>, Error> {
-        self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
-        // Each run, with the version through which it is wanted.
-        let mut wanted: Vec<(RunId, Option<Version>)> = Vec::new();
-        let (mut next, mut seen) = (vec![run], HashSet::from([run]));
-        while let Some(parent) = next.pop() {
-            wanted.push((parent, None));
-            let filter = RunFilter { parent: Some(parent), include_memories: true, ..RunFilter::default() };
-            let mut query = RunQuery { filter, limit: PAGE_LIMIT, ..RunQuery::default() };
-            loop {
-                let page = self.runs(query.clone())?;
-                // Ids are used again: a run made anew as a child of its own child is above itself.
-                next.extend(page.runs.iter().map(|child| child.id).filter(|child| seen.insert(*child)));
-                let Some(after) = page.next else { break };
-                query.after = Some(after);
-            }
-        }
-        let mut of = run;
-        while let Some(RunMeta { forked_from: Some(point), first_version, .. }) = self.first_meta(of)? {
-            wanted.push((point.run, Some(Version(first_version.0 - 1))));
-            of = point.run;
-        }
-        let mut runs = Vec::new();
-        let mut commits: BTreeMap<Version, BundledCommit> = BTreeMap::new();
-        for (run, through) in wanted {
-            let view = self.view(run, through.map_or(Point::Now, Point::Version))?;
-            let digest = view.digest();
-            let head = chain_of(&view).ok_or_else(|| Error::Malformed {
-                what: "the chain of events",
-                run,
-                reason: "an event's hash does not follow from what is before it".to_owned(),
-            })?;
-            runs.push(BundledRun { id: run, head, content: digest.content });
-            for place in 0..view.place() {
-                let Some(commit) = view.timeline().commit(place) else { break };
-                if commit.dropped {
-                    return Err(BundleError::MadeAgain { run }.into());
-                }
-                let Commit { version, timestamp, changes, .. } = commit;
-                let bundled = commits.entry(version).or_insert(BundledCommit {
-                    version,
-                    timestamp,
-                    changes: Vec::new(),
-                });
-                bundled.changes.extend(changes.into_iter().map(|change| {
-                    let KeyChange { tag, key, value, expires_at } = change;
-                    ImportedChange { run, tag, key, value, expires_at }
-                }));
-            }
-        }
-        Ok(Bundle { runs, commits: commits.into_values().collect() }.encode())
-    }
-
-    /// What was known of a run when it began.
-    fn first_meta(&self, run: RunId) -> Result<Option<RunMeta>, Error> {
-        let history = self.timeline(run)?.key_history(Tag::Run, b"");
-        Ok(history.first().and_then(|first| RunMeta::from_value(first.value.as_ref()?)))
-    }
-
-    /// Takes a bundle in: its runs with all their commits, at their own times, under this database's versions; under their own
-    /// ids, or under new ones. A bundle that is refused changes nothing.
-    ///
-    /// # Errors
-    /// [`BundleError`], [`in_mem_shard::core::error::WriteError::RunExists`] where an id is taken.
-    pub fn import(&self, bytes: &[u8], new_ids: bool) -> Result<ImportReport, Error> {
-        let bundle = Bundle::read(bytes)?;
-        let now = self.now();
-        // Opened again, a shard goes on from the time of its last commit.
-        let last = bundle.commits.iter().map(|commit| commit.timestamp).max();
-        if let Some(at) = last.filter(|at| *at > now.saturating_add(CLOCKS_DIFFER_BY)) {
-            return Err(BundleError::FromTheFuture { at, now }.into());
-        }
-        let first = if new_ids { RunId::generate(now) } else { bundle.runs[0].id };
-        let renamed: HashMap<RunId, RunId> = bundle
-            .runs
-            .iter()
-            .enumerate()
-            .map(|(place, run)| match (new_ids, place) {
-                (false, _) => (run.id, run.id),
-                (true, 0) => (run.id, first),
-                (true, _) => (run.id, RunId::generate_child(first, now)),
-            })
-            .collect();
-        let handle = &self.shards[self.shard_of(first)];
-        let count = bundle.commits.len() as u64;
-        // Where each commit of the bundle came to be.
-        let mut made: Vec<(Version, Version)> = Vec::new();
-        let mut rest = bundle.commits.into_iter().peekable();
-        // Looked for in the very turn that makes the first of them: of two imports at once, one finds them taken.
-        let mut to_be_free: Vec<RunId> = renamed.values().copied().collect();
-        while rest.peek().is_some() {
-            let mut batch = Vec::new();
-            while let Some(commit) =
-                rest.next_if(|commit| batch.len() < COMMITS_A_TURN && (batch.is_empty() || !forks(commit)))
-            {
-                batch.push(rename(commit, &renamed, &made));
-            }
-            let versions: Vec<Version> = batch.iter().map(|commit| commit.version).collect();
-            let ids = std::mem::take(&mut to_be_free);
-            let done = handle.maintain(move |core| {
-                if let Some(run) = ids.into_iter().find(|id| core.run_info(*id).is_some()) {
-                    return Err(in_mem_shard::core::error::WriteError::RunExists { run });
-                }
-                batch
-                    .into_iter()
-                    .map(|commit| {
-                        let home = commit.changes.first().map_or(first, |change| change.run);
-                        core.import_commit(home, commit.timestamp, commit.changes)
-                    })
-                    .collect::<Result<Vec<Version>, _>>()
-            })??;
-            made.extend(versions.into_iter().zip(done));
-        }
-        if let Some((_, last)) = made.last() {
-            self.wait_visible(first, *last)?;
-        }
-        let runs = bundle.runs.iter().map(|run| (run.id, renamed[&run.id])).collect();
-        Ok(ImportReport { runs, commits: count })
-    }
-}
-
-fn forks(commit: &BundledCommit) -> bool {
-    commit.changes.iter().any(|change| {
-        let meta = change.value.as_ref().filter(|_| change.tag == Tag::Run && change.key.is_empty());
-        meta.and_then(RunMeta::from_value).is_some_and(|meta| meta.forked_from.is_some())
-    })
-}
-
-/// The commit under the ids that its runs have here.
-fn rename(
-    mut commit: BundledCommit,
-    renamed: &HashMap<RunId, RunId>,
-    made: &[(Version, Version)],
-) -> BundledCommit {
-    for change in &mut commit.changes {
-        let id = renamed.get(&change.run).copied().unwrap_or(change.run);
-        change.run = id;
-        if change.tag != Tag::Run || !change.key.is_empty() {
-            continue;
-        }
-        let Some(mut meta) = change.value.as_ref().and_then(RunMeta::from_value) else { continue };
-        // What is not in the bundle may be anything here.
-        meta.parent = meta.parent.and_then(|parent| renamed.get(&parent).copied());
-        meta.root = renamed.get(&meta.root).copied().unwrap_or_else(|| meta.parent.unwrap_or(id));
-        meta.forked_from = meta.forked_from.and_then(|point| {
-            let before = made.partition_point(|(there, _)| *there <= point.version);
-            let version = before.checked_sub(1).map_or(Version(0), |place| made[place].1);
-            Some(ForkPoint { run: renamed.get(&point.run).copied()?, version })
-        });
-        change.value = Some(meta.to_value());
-    }
-    commit
 }
 
 #[cfg(test)]
@@ -622,6 +293,9 @@ mod hostile;
 
 #[cfg(test)]
 mod tests {
+    use in_mem_model::Value;
+    use in_mem_shard::core::run_meta::RunMeta;
+
     use super::*;
 
     fn sealed(body: &[u8], claimed: u64) -> Vec<u8> {

@@ -1,10 +1,16 @@
 //! Bundles whose sums are right and whose content is not: what a run never is must not get into the log by them.
 
-use in_mem_model::Value;
-use in_mem_shard::core::run_meta::RunStatus;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::super::timeline::Timeline;
+use in_mem_model::Value;
+use in_mem_shard::core::fork::MAX_FORK_DEPTH;
+use in_mem_shard::core::run_meta::{ForkPoint, RunMeta, RunStatus};
+
+use super::proof::chain_of;
 use super::*;
+use crate::history::commits::{Commit, KeyChange};
+use crate::history::timeline::{Point, Timeline, View};
 
 const ID: RunId = RunId::from_bytes([1; 16]);
 const OTHER: RunId = RunId::from_bytes([2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]);
