@@ -299,6 +299,38 @@ fn an_erase_that_is_refused_is_not_carried_out_by_a_later_opening() {
     }
 }
 
+/// Found by `sim --faults`: where no directory can be synced any more, the removal of the note was as little durable as the note, and
+/// a power cut brought it back.
+#[test]
+fn an_erase_that_is_refused_is_not_carried_out_after_a_power_cut_either() {
+    let settings = Settings { durability: Durability::Strict, keep_history: true, history_only: false };
+    let (base, _) = made(settings);
+    let prune = prune_of(settings, &base, |_| {});
+    let mut refused = 0;
+    for at in prune.start + 1..=prune.end {
+        let disk = base.kill();
+        let db = settings.open(&disk).expect("opens");
+        ended(settings, &db);
+        disk.record_ops();
+        disk.fail(at, FaultKind::Eio, Some(OpKind::SyncDir), true);
+        let pruned = settings.prune(&db);
+        let first = disk.recorded_ops().into_iter().find(|op| op.number >= at && op.kind == OpKind::SyncDir);
+        let is_refused = matches!(&pruned, Err(error) if !matches!(error, Error::OutcomeUnknown { .. }));
+        if first.is_none_or(|op| op.number != at) || !is_refused || db.run(MARKED).is_err() {
+            continue;
+        }
+        refused += 1;
+        let images: Vec<SimDisk> = (1..=16).map(|seed| disk.crash(seed)).collect();
+        disk.crash_before(disk.ops());
+        drop(db);
+        for image in images {
+            let db = settings.open(&image).expect("opens");
+            assert!(db.run(MARKED).is_ok(), "operation {at} failed: {pruned:?}");
+        }
+    }
+    assert!(refused > 0);
+}
+
 /// The note was there, the disk had no room for the segment that the deletion would have gone into, and the next opening, with room,
 /// erased what the prune had refused.
 #[test]

@@ -154,7 +154,7 @@ impl Engine {
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
             if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
-                remove_intent(&*self.storage, path)?;
+                take_back_intent(&*self.storage, path)?;
             }
             return Err(error);
         }
@@ -257,6 +257,8 @@ impl Engine {
 /// Flags of the note: the runs are to go with their past; with each run stands the version it was begun at.
 const WHOLE: u8 = 1;
 const WITH_VERSIONS: u8 = 2;
+/// The note says nothing, whatever follows.
+const TAKEN_BACK: u8 = 4;
 
 fn write_intent(
     storage: &dyn Storage,
@@ -272,8 +274,24 @@ fn write_intent(
     write_note(storage, root, ERASING, &bytes).inspect_err(|_| {
         // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
         // directory failed.
-        let _ = storage.remove(&root.join(ERASING)).and_then(|()| storage.sync_dir(root));
+        let _ = take_back_intent(storage, root);
     })
+}
+
+/// Makes the note say nothing, and removes it: by its bytes first, since its name may come back with a power cut where the directory
+/// cannot be synced.
+fn take_back_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
+    let path = root.join(ERASING);
+    let empty = || {
+        if storage.exists(&path)? {
+            let note = storage.open(&path, OpenMode::ReadWrite)?;
+            note.write_at(0, &[TAKEN_BACK])?;
+            note.sync_data()?;
+        }
+        Ok(())
+    };
+    empty().map_err(|source| OpenError::io("take back", &path, source))?;
+    remove_intent(storage, root)
 }
 
 /// Writes the names of runs, and one flag, into a file that takes the place of the one before.
@@ -310,6 +328,7 @@ fn read_intent(
     let Some(bytes) = read_note(storage, root, ERASING)? else { return Ok(None) };
     let (flags, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let each = if flags & WITH_VERSIONS == 0 { 16 } else { 24 };
+    let rest = if flags & TAKEN_BACK == 0 { rest } else { &[] };
     let runs = rest.chunks_exact(each).filter_map(|noted| {
         let (run, begun) = noted.split_at(16);
         let begun = begun.try_into().ok().map(|begun| Version(u64::from_le_bytes(begun)));
