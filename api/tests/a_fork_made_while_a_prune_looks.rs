@@ -199,3 +199,40 @@ fn an_erase_is_not_forgotten_where_its_end_fails_twice() {
     assert_eq!(disk.files_with("what is to go"), Vec::<PathBuf>::new());
     db.close().expect("closes");
 }
+
+/// Found by the simulator (seed 63): an opening finished a prune whose runs are all held by forks, and took its note away before
+/// what it had deleted was durable. It showed them as gone, and a power cut brought them back.
+#[test]
+fn what_an_opening_deleted_for_a_prune_stays_deleted() {
+    let mut shown = 0;
+    for cut in 1..60 {
+        let disk = Before::new();
+        let db = disk.open();
+        let parent = db.begin_run("parent").expect("begins");
+        parent.kv().put("k", 1).expect("puts");
+        parent.end(RunStatus::Completed).expect("ends");
+        let made = disk.fork_at(THE_NOTE, &db, parent.id());
+        db.sync().expect("syncs");
+        disk.disk.crash_before(disk.disk.ops() + cut);
+        let pruned = db.prune(&all(), false);
+        let Some(fork) = *made.lock().expect("no panic") else { continue };
+        if pruned.is_ok() {
+            break;
+        }
+        let killed = disk.disk.kill();
+        let open = |disk: &SimDisk| {
+            let builder = Database::builder().path("/db").shards(1).storage(Arc::new(disk.clone()));
+            builder.background(false).open().expect("opens")
+        };
+        let db = open(&killed);
+        if db.run(parent.id()).is_ok() || db.run(fork).is_err() {
+            continue;
+        }
+        shown += 1;
+        for seed in 1..=8 {
+            let db = open(&killed.crash(seed));
+            assert!(db.run(parent.id()).is_err(), "cut off before operation {cut}, seed {seed}");
+        }
+    }
+    assert!(shown > 0);
+}
