@@ -27,7 +27,7 @@ impl Engine {
     /// is a fork, what it shares.
     ///
     /// # Errors
-    /// [`super::HistoryError`] where the log does not hold the history, [`BundleError::MadeAgain`].
+    /// [`crate::HistoryError`] where the log does not hold the history, [`BundleError::MadeAgain`].
     pub fn export(&self, run: RunId) -> Result<Vec<u8>, Error> {
         self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
         // Each run, with the version through which it is wanted.
