@@ -1,5 +1,6 @@
 //! After a prune no file of the database holds a byte of what was pruned, but for what a fork holds, which the report names.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use in_mem::{
@@ -10,16 +11,27 @@ const MARKER: &str = "marker-value-3f9c";
 
 /// The files below a directory that hold the bytes.
 fn files_with(dir: &Path, bytes: &[u8]) -> Vec<String> {
+    loop {
+        match search(dir, bytes) {
+            Ok(found) => return found,
+            // Renamed or removed by the database's own threads since it was listed: it may be elsewhere now.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => panic!("reads: {error}"),
+        }
+    }
+}
+
+fn search(dir: &Path, bytes: &[u8]) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).expect("lists") {
-        let path = entry.expect("an entry").path();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
         if path.is_dir() {
-            found.extend(files_with(&path, bytes));
-        } else if std::fs::read(&path).expect("reads").windows(bytes.len()).any(|window| window == bytes) {
+            found.extend(search(&path, bytes)?);
+        } else if std::fs::read(&path)?.windows(bytes.len()).any(|window| window == bytes) {
             found.push(path.display().to_string());
         }
     }
-    found
+    Ok(found)
 }
 
 fn all_that_ended(history_only: bool) -> RetentionPolicy {
