@@ -37,7 +37,7 @@ fn steps() -> Result<Vec<(&'static str, Command)>, Error> {
         ("docs", docs),
         ("test", shell::cargo(&test)),
         ("loom", xtask(&["loom", "--preemptions", "2"])),
-        ("sim", xtask(&["sim", "--smoke"])),
+        ("sim", xtask(&["sim"])),
         ("sim-faults", xtask(&["sim", "--faults"])),
         ("crash", xtask(&["crash", "--smoke"])),
         ("corrupt", xtask(&["corrupt", "--smoke"])),
