@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use in_mem::{
-    Database, Durability, Error, ForkOptions, ManualClock, Point, Run, RunId, RunStatus, Timestamp, Value,
-    Version, WriteError,
+    Database, Durability, Error, ForkOptions, HistoryError, ManualClock, Point, RetentionPolicy, Run, RunId,
+    RunStatus, Timestamp, Value, Version, WriteError,
 };
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -431,6 +431,33 @@ fn a_run_made_again_under_its_id_has_the_past_of_its_own_life() {
     assert_eq!(read(&fork_at(&db, &fork, Point::Version(then))), was);
     let gone = Point::Version(Version(then.0 + 1));
     assert_eq!(replayed(&fork, gone), Model::default());
+}
+
+/// Found by the simulator (seed 30000678): what a prune had left of an earlier life was taken for the rest of the run, whose own past
+/// is whole.
+#[test]
+fn a_run_made_again_behind_a_life_whose_past_was_erased_has_its_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let run = db.begin_run("run").expect("begins");
+    run.events().append("n", 1).expect("appends");
+    let (id, before) = (run.id(), version(&run));
+    run.end(RunStatus::Completed).expect("ends");
+    let policy = RetentionPolicy { keep_newest: Some(0), history_only: true, ..RetentionPolicy::default() };
+    db.prune(&policy, false).expect("prunes");
+    run.delete().expect("deletes");
+    let run = db.new_run("again").id(id).begin().expect("begins");
+    run.kv().put("k", 1).expect("puts");
+    let then = version(&run);
+    run.kv().put("k", 2).expect("puts");
+    assert!(run.verify().expect("verifies").is_same());
+    assert_eq!(replayed(&run, Point::Now), read(&run));
+    assert_eq!(read(&fork_at(&db, &run, Point::Version(then))).kv["k"], Value::from(1));
+    let erased = run.at(Point::Version(before)).map(drop).expect_err("is gone");
+    assert!(
+        matches!(erased, Error::History(HistoryError::Erased { .. } | HistoryError::BeforeVersion { .. })),
+        "{erased}"
+    );
 }
 
 /// Its events were written anew at the time of the fork, and their hashes were over their own: the fork's chain was broken.

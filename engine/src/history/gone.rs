@@ -23,7 +23,8 @@ impl Engine {
     /// Why what the log has of a run does not begin with its beginning.
     pub(super) fn why_cut(&self, run: RunId, oldest: Version) -> Result<HistoryError, Error> {
         let before = Version(oldest.0.saturating_sub(1));
-        let begins = self.run_info(run)?.map_or(before, |info| info.meta.first_version);
+        // Of a life that is over it is not known where it began.
+        let begins = self.run_info(run)?.map_or(before, |info| info.meta.first_version.min(before));
         Ok(if self.log_reaches(run, begins)? {
             HistoryError::Erased { run, through: before }
         } else {

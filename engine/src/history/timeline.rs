@@ -390,20 +390,24 @@ impl Engine {
             .key(Tag::Run, b"")
             .and_then(|key| key.versions.first())
             .filter(|version| version.commit == 1);
-        // So does a change of that, with which the log may go on where its beginning was let go.
+        // A later change of that is none: with it the log may go on where its beginning was let go.
         let meta = begins
             .and_then(|version| RunMeta::from_value(version.value.as_ref()?))
             .filter(|meta| meta.first_version == first.version);
-        let Some(meta) = meta else { return Err(self.why_cut(run, first.version)?.into()) };
-        // A later commit may have written that again.
-        if meta.first_version != first.version {
-            return Err(self.why_cut(run, first.version)?.into());
-        }
-        let mut made = vec![(1, meta)];
+        let mut made: Vec<(u32, RunMeta)> = meta.into_iter().map(|meta| (1, meta)).collect();
         if !in_mem_wal::planted::is_planted("engine_replay_mixes_lives") {
             made.extend(timeline.made_again(up_to));
         }
         timeline.lives.clear();
+        match made.first() {
+            // What is left of an earlier life is no reason to do without a later one that is whole.
+            Some((begin, _)) if *begin > 1 => {
+                timeline.lost = Some((*begin as usize, self.why_cut(run, first.version)?));
+                timeline.lives.push(Life { begin: 1, base: None });
+            }
+            Some(_) => {}
+            None => return Err(self.why_cut(run, first.version)?.into()),
+        }
         for (place, (begin, meta)) in made.iter().enumerate() {
             let base = match self.base_of(run, meta, depth) {
                 Ok(base) => base,
