@@ -1,14 +1,14 @@
 //! An erase that is cut off at any of its disk operations loses nothing else, and the next opening finishes it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use in_mem::{
     Database, Durability, Error, HistoryError, ManualClock, Point, PruneReport, RetentionPolicy, RunId,
     RunStatus, Timestamp,
 };
-use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::{FaultKind, Op, OpKind};
+use in_mem_wal::{SimDisk, Storage};
 
 const MARKER: &str = "marker-value-3f9c";
 const MARKED: RunId = RunId::from_bytes([1; 16]);
@@ -329,6 +329,56 @@ fn an_erase_that_is_refused_is_not_carried_out_after_a_power_cut_either() {
         }
     }
     assert!(refused > 0);
+}
+
+/// Found by `sim` (seed 40029426): the disk was full from the sync of the note's directory on, the note could not be taken back, and
+/// a plain refusal was given for a prune that the next opening carried out.
+#[test]
+fn an_erase_whose_note_cannot_be_taken_back_says_that_it_may_follow() {
+    let settings = Settings { durability: Durability::Strict, keep_history: true, history_only: false };
+    let (base, _) = made(settings);
+    let prune = prune_of(settings, &base, |_| {});
+    let (mut refused, mut followed) = (0, 0);
+    for at in prune.start + 1..=prune.end {
+        let disk = base.kill();
+        let db = settings.open(&disk).expect("opens");
+        ended(settings, &db);
+        disk.fail(at, FaultKind::Enospc, None, true);
+        let pruned = settings.prune(&db);
+        let says = match &pruned {
+            Err(Error::History(HistoryError::EraseMayFollow { path, .. })) => Some(path.clone()),
+            Err(Error::OutcomeUnknown { .. }) => continue,
+            _ => None,
+        };
+        if db.run(MARKED).is_err() {
+            assert!(says.is_none(), "operation {at}: what was begun is no refusal");
+            continue;
+        }
+        disk.heal();
+        let is_noted = disk.contents(Path::new("/db/ERASING")).is_some();
+        let image = disk.kill();
+        disk.crash_before(disk.ops());
+        drop(db);
+        if let Some(note) = says {
+            // As the error says how.
+            let without = image.kill();
+            if is_noted {
+                without.remove(&note).expect("removes");
+            }
+            assert!(
+                settings.open(&without).expect("opens").run(MARKED).is_ok(),
+                "operation {at}: {pruned:?}"
+            );
+            let is_gone = settings.open(&image).expect("opens").run(MARKED).is_err();
+            assert!(is_noted || !is_gone, "operation {at}: there was no note");
+            followed += u32::from(is_gone);
+        } else {
+            refused += 1;
+            let db = settings.open(&image).expect("opens");
+            assert!(db.run(MARKED).is_ok(), "operation {at} failed: {pruned:?}");
+        }
+    }
+    assert!(refused > 0 && followed > 0, "{refused} refused, {followed} followed");
 }
 
 /// The note was there, the disk had no room for the segment that the deletion would have gone into, and the next opening, with room,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use in_mem_model::{RunId, Version};
 use in_mem_shard::core::command::{CommitRequest, Write};
@@ -154,7 +154,7 @@ impl Engine {
         if let Err((dropped, error)) = self.drop_runs(runs, whole) {
             // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
             if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
-                take_back_intent(&*self.storage, path)?;
+                return Err(take_back_intent(&*self.storage, path, error));
             }
             return Err(error);
         }
@@ -265,23 +265,21 @@ fn write_intent(
     root: &Path,
     runs: &BTreeMap<RunId, Version>,
     whole: bool,
-) -> Result<(), OpenError> {
+) -> Result<(), Error> {
     let mut bytes = vec![if whole { WHOLE | WITH_VERSIONS } else { WITH_VERSIONS }];
     for (run, begun) in runs {
         bytes.extend_from_slice(run.as_bytes());
         bytes.extend_from_slice(&begun.0.to_le_bytes());
     }
-    write_note(storage, root, ERASING, &bytes).inspect_err(|_| {
-        // Refused, so no later opening may find the note and do what was refused. It may be there already: only the sync of the
-        // directory failed.
-        let _ = take_back_intent(storage, root);
-    })
+    // It may be there already where it is refused: only the sync of the directory failed.
+    write_note(storage, root, ERASING, &bytes).map_err(|error| take_back_intent(storage, root, error.into()))
 }
 
-/// Makes the note say nothing, and removes it: by its bytes first, since its name may come back with a power cut where the directory
-/// cannot be synced.
-fn take_back_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
+/// Of an erase that was refused before anything was done, no later opening may find the note and do what was refused. Gives why it was
+/// refused; and where the note may be there all the same, that.
+fn take_back_intent(storage: &dyn Storage, root: &Path, refused: Error) -> Error {
     let path = root.join(ERASING);
+    // By its bytes first, since its name may come back with a power cut where the directory cannot be synced.
     let empty = || {
         if storage.exists(&path)? {
             let note = storage.open(&path, OpenMode::ReadWrite)?;
@@ -290,8 +288,15 @@ fn take_back_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError>
         }
         Ok(())
     };
-    empty().map_err(|source| OpenError::io("take back", &path, source))?;
-    remove_intent(storage, root)
+    let emptied: std::io::Result<()> = empty();
+    let removed = storage.remove(&path).and_then(|()| storage.sync_dir(root));
+    match (emptied, removed) {
+        (Ok(()), _) | (_, Ok(())) => refused,
+        (Err(source), Err(_)) => {
+            HistoryError::EraseMayFollow { path, refused: refused.to_string(), source: Arc::new(source) }
+                .into()
+        }
+    }
 }
 
 /// Writes the names of runs, and one flag, into a file that takes the place of the one before.

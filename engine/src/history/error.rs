@@ -1,5 +1,6 @@
 //! Why the past of a run cannot be shown.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use in_mem_model::{DecodeError, RunId, Timestamp, Version};
@@ -65,6 +66,19 @@ pub enum HistoryError {
         run: RunId,
         /// The version that was to be forked.
         at: Version,
+    },
+    /// A prune was refused, but the note of what it was to erase may be on the disk and could not be taken back.
+    #[error(
+        "the prune was refused ({refused}), and its note {} could not be taken back ({source}): the next prune or opening carries it \
+         out if it finds it; to keep the runs, remove that file while the database is closed", path.display()
+    )]
+    EraseMayFollow {
+        /// The note.
+        path: PathBuf,
+        /// Why the prune was refused.
+        refused: String,
+        /// Why the note could not be taken back.
+        source: Arc<std::io::Error>,
     },
     /// The log ends before what was committed.
     #[error(

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
-use in_mem::{Error, Point, PruneReport, RetentionPolicy, RunId, Timestamp};
+use in_mem::{Error, HistoryError, Point, PruneReport, RetentionPolicy, RunId, Timestamp};
 
 use super::{Did, Work};
 use crate::crash::PATH;
@@ -103,7 +103,10 @@ impl Work<'_> {
             let gone = |run: &RunId| matches!(self.db.run(*run), Err(Error::UnknownRun { .. }));
             let all: Vec<RunId> = drops(&held).into_iter().chain(drops(&free)).collect();
             let made = all.iter().take_while(|run| gone(run)).count();
-            left.extend(all[made..].iter().filter(|run| made > held.len() && free.contains(run)).copied());
+            // Where its note may be on the disk it is done by the next erase or opening, or it is not.
+            let follows = matches!(&result, Err(Error::History(HistoryError::EraseMayFollow { .. })));
+            let is_noted = |run: &&RunId| (follows || made > held.len()) && free.contains(run);
+            left.extend(all[made..].iter().filter(is_noted).copied());
             self.ledger.acknowledge_first(first + made);
             self.ledger.keep(&all[made..].iter().enumerate().map(|(n, _)| n == 0).collect::<Vec<_>>());
             self.chronicle.owed.extend(erased.iter().filter(|run| gone(run)));
@@ -128,10 +131,17 @@ impl Work<'_> {
 
     /// What a prune that failed left undone, the next one does first.
     fn finish_erase(&mut self) -> Result<Did, String> {
-        for run in self.ledger.half_erased() {
-            self.send(run, vec![Change::Drop { run }]);
+        let (first, runs) = (self.ledger.sent(), self.ledger.half_erased());
+        for run in &runs {
+            self.send(*run, vec![Change::Drop { run: *run }]);
         }
         let result = self.db.prune(&RetentionPolicy::default(), false);
+        if result.is_ok() && !self.disk.crashed() {
+            // The note of one that was refused may not have come to the disk.
+            for (place, _) in runs.iter().enumerate().rev().filter(|(_, run)| self.db.run(**run).is_ok()) {
+                self.ledger.unsend_at(first + place);
+            }
+        }
         if result.is_ok() {
             self.ledger.half_erase(Vec::new());
         }
