@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ApplyError, LogError};
-use crate::history::HistoryReader;
+use crate::history::{HistoryReader, unless_reused};
 use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Part, checksum, flags, kind, record_bytes};
@@ -84,7 +84,7 @@ fn erase_listed(
         let file = storage.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
         let bytes = read_all(&*file, MAX_SEGMENT_BYTES).map_err(LogError::io("read", path))?;
         drop(file);
-        let header = header_of(&bytes, path)?;
+        let header = header_of(&bytes, path).map_err(|error| unless_reused(&**storage, path, error))?;
         if !intact(&bytes, SEGMENT_HEADER_BYTES as usize).is_ok_and(|(first, ..)| first.kind == kind::START) {
             // Never begun: zeroes, or what a power cut left behind a start that it took.
             let records = SEGMENT_HEADER_BYTES as usize;
