@@ -209,7 +209,9 @@ fn what_came_before_a_torn_end_is_not_passed_over() {
 fn a_spare_that_is_used_for_another_segment_while_it_is_open_is_no_damage() {
     let disk = SimDisk::new(1);
     let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
-    (1..=8).for_each(|n| drop(append(&mut log, n, len(n)).expect("appended")));
+    for n in 1..=8 {
+        append(&mut log, n, len(n)).expect("appended");
+    }
     let spare = log.spare_job().expect("none there").run().expect("made");
     drop((log, spare));
     let (spare, later) = (segment(2), segment(5));
