@@ -14,7 +14,7 @@ use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Part, checksum, flags, kind, record_bytes};
 use crate::release::OLD_SUFFIX;
-use crate::run_reader::{MAX_LISTINGS, is_gone};
+use crate::run_reader::MAX_LISTINGS;
 use crate::scan::{Expect, expected, intact, is_zero};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{OpenMode, Storage, read_all};
@@ -65,7 +65,7 @@ pub fn erase(
     loop {
         match erase_listed(storage, dirs.clone(), dry_run, judge) {
             // The log of a dry run goes on meanwhile: what is listed may be a spare that is used for another segment by now.
-            Err(error) if dry_run && is_gone(&error) && listings < MAX_LISTINGS => listings += 1,
+            Err(error) if dry_run && error.is_gone() && listings < MAX_LISTINGS => listings += 1,
             result => return result,
         }
     }

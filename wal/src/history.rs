@@ -306,7 +306,7 @@ impl HistoryReader {
         match self.start_of(from) {
             Ok(begun) => Ok(begun.is_none()),
             // An opening from a checkpoint behind it took it for a spare: it held nothing, as the records' numbers show.
-            Err(error) if crate::run_reader::is_gone(&error) => Ok(true),
+            Err(error) if error.is_gone() => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -316,7 +316,7 @@ impl HistoryReader {
         match self.segment(segment) {
             Ok(segment) => Ok(segment.header.rewritten.unwrap_or(last.crc)),
             // Never begun, and gone.
-            Err(error) if crate::run_reader::is_gone(&error) => Ok(last.crc),
+            Err(error) if error.is_gone() => Ok(last.crc),
             Err(error) => Err(error),
         }
     }
