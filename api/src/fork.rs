@@ -104,7 +104,8 @@ impl Database {
     /// fork, what it shares comes along.
     ///
     /// # Errors
-    /// [`crate::HistoryError`] where the log does not hold the history.
+    /// [`crate::HistoryError`] where the log does not hold the history, [`crate::BundleError`] where it would be more than
+    /// [`Database::import`] takes.
     pub fn export(&self, run: RunId) -> Result<Vec<u8>> {
         self.engine().export(run)
     }

@@ -177,3 +177,18 @@ fn a_bundle_from_the_far_future_is_refused() {
     assert!(matches!(error, BundleError::FromTheFuture { .. }), "{error}");
     assert_eq!(here.runs().count().expect("counts"), 0);
 }
+
+/// An export that no import would take must be refused while the runs are there.
+#[test]
+fn more_runs_than_a_bundle_may_have_are_refused_by_the_export() {
+    let db = Database::in_memory().expect("opens");
+    let of = db.begin_run("of many").expect("begins");
+    for _ in 0..65_536 {
+        of.child("one").expect("there").begin().expect("begins");
+    }
+    let refused = db.export(of.id()).expect_err("too many");
+    assert!(
+        matches!(refused, Error::Bundle(BundleError::TooManyRuns { run }) if run == of.id()),
+        "{refused}"
+    );
+}

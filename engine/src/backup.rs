@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Held;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
-use crate::image::ImageWriter;
+use crate::image::{ImageWriter, make_copy};
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::random_seed;
 use crate::routing::ROUTING_NAME;
@@ -37,8 +37,8 @@ impl Engine {
     /// Each shard is copied as of one moment: no transaction is half there.
     ///
     /// # Errors
-    /// [`OpenError::NotEmpty`], [`OpenError::Inside`], [`Error::Checkpoint`], what the disk says. A copy that was not finished has no manifest, and is
-    /// refused by name where somebody opens it.
+    /// [`OpenError::NotEmpty`], [`OpenError::Inside`], [`Error::Checkpoint`], what the disk says: what was written of the copy is taken away
+    /// again. A copy that was cut off has no manifest, and is refused by name where somebody opens it.
     pub fn backup(&self, to: &Path) -> Result<BackupReport, Error> {
         if self.is_closed() {
             return Err(Error::Closed);
@@ -55,6 +55,8 @@ impl Engine {
         if let Some(lock) = &mut lock {
             lock.announce().map_err(io)?;
         }
+        // Again, now that nobody else can be making one there.
+        refuse_what_is_there(&**storage, to)?;
         let _no_checkpoint = self.checkpointer.hold_off();
         // All of them first: the moments are as close together as they can be.
         let held: Vec<Held<'_>> = self
@@ -74,18 +76,21 @@ impl Engine {
         });
         let moments: Vec<_> = held.iter().map(|held| (held.moment.version, held.moment.timestamp)).collect();
         let forks = held.iter().any(|held| held.moment.forks);
-        let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks).map_err(io)?;
-        for held in held {
-            held.write(self.checkpointer.stopping(), &mut |run, item| image.push(run, item))?;
-        }
-        hit(Failpoint::BackupWritten);
-        let entries = image.entries;
-        let bytes = image.finish().map_err(io)?;
-        hit(Failpoint::BackupImage);
-        if self.checkpointer.stopping().load(Ordering::Relaxed) {
-            return Err(Error::Closed);
-        }
-        manifest.write(&**storage, to).map_err(io)?;
+        let (entries, bytes) = make_copy(&**storage, to, self.on_file_system, &manifest, || {
+            let mut image =
+                ImageWriter::create(storage.clone(), to, &manifest, &moments, forks).map_err(io)?;
+            for held in held {
+                held.write(self.checkpointer.stopping(), &mut |run, item| image.push(run, item))?;
+            }
+            hit(Failpoint::BackupWritten);
+            let entries = image.entries;
+            let bytes = image.finish().map_err(io)?;
+            hit(Failpoint::BackupImage);
+            if self.checkpointer.stopping().load(Ordering::Relaxed) {
+                return Err(Error::Closed);
+            }
+            Ok((entries, bytes))
+        })?;
         hit(Failpoint::BackupDone);
         let versions = moments.into_iter().map(|(version, _)| version).collect();
         Ok(BackupReport { path: to.to_owned(), versions, entries, bytes })

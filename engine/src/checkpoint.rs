@@ -5,6 +5,7 @@
 //! tells, in bounded pages, the last version of each run. A checkpoint counts when its file is durable under its name and the
 //! log is durable through what it covers; only then is the one before it removed, and the log that it covers let go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -351,6 +352,15 @@ impl Checkpointer {
             }
         }
         outcome.map(|()| written)
+    }
+
+    /// As [`Checkpointer::run`], by the worker: a panic must not end it, unseen, and with it every checkpoint to come.
+    fn run_or_say_why(&self, which: Which) {
+        if catch_unwind(AssertUnwindSafe(|| drop(self.run(which)))).is_err() {
+            for books in &mut *self.books.lock().unwrap_or_else(PoisonError::into_inner) {
+                books.error = Some("the checkpoint panicked; the next one tries again".to_owned());
+            }
+        }
     }
 
     /// Seals a shard's log and writes a checkpoint over all that was appended until now, so that none of it is left in the

@@ -111,14 +111,14 @@ pub enum OpenError {
     },
     /// There are commits, but no manifest that says of what.
     #[error(
-        "{} has no manifest, but commits ({}): its MANIFEST was lost, or a backup into it never ended; restore the MANIFEST, \
+        "{} has no manifest, but {}: its MANIFEST was lost, or a backup into it never ended; restore the MANIFEST, \
          make the backup again, or save what can be read with `{}`",
         path.display(), example.display(), salvage_command(&path.join("MANIFEST"))
     )]
     ManifestMissing {
         /// The directory.
         path: PathBuf,
-        /// Something in it that holds commits.
+        /// Something in it that holds commits, or says that a backup was begun.
         example: PathBuf,
     },
     /// The newest checkpoint is damaged, and what it covers is nowhere else.

@@ -7,10 +7,73 @@ use std::sync::Arc;
 use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::limits::MIN_SEGMENT_BYTES;
-use in_mem_wal::{CheckpointInfo, CheckpointWriter, LogError, Lsn, Manifest, Mode, ShardLog, Storage};
+use in_mem_wal::manifest::MANIFEST_NAME;
+use in_mem_wal::{
+    CheckpointInfo, CheckpointWriter, LogError, Lsn, Manifest, Mode, OpenMode, ShardLog, Storage,
+};
 
+use crate::error::OpenError;
+use crate::open::directory::remove_tree;
 use crate::open::recovery::generation_salt;
 use crate::routing::shard_of;
+
+/// The file, in the directory of a copy that is being made, that says so until its manifest is there. Without it, what is left of one
+/// that was cut off early could not be told from the beginnings of an empty database. Beside a manifest it means nothing.
+pub(crate) const UNFINISHED: &str = "UNFINISHED";
+
+/// Makes a copy, which is a database of its own from when its manifest is there: `write` writes the generation that it names.
+/// Where something fails, what was made is taken away again, as far as that can be done; one that is cut off is refused by name where
+/// somebody opens it.
+pub(crate) fn make_copy<T, E: From<OpenError>>(
+    storage: &dyn Storage,
+    to: &Path,
+    on_file_system: bool,
+    manifest: &Manifest,
+    write: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let mark = to.join(UNFINISHED);
+    let begin = || {
+        storage.open(&mark, OpenMode::Truncate)?.sync_data()?;
+        storage.sync_dir(to)
+    };
+    let made = begin()
+        .map_err(|source| OpenError::io("write", &mark, source).into())
+        .and_then(|()| write())
+        .and_then(|made| match manifest.write(storage, to) {
+            Ok(()) => Ok(made),
+            Err(error) => Err(OpenError::from(error).into()),
+        });
+    let all_away = made.is_ok() || take_away(storage, to, on_file_system, manifest).is_ok();
+    if all_away {
+        // Best effort: it means nothing any more.
+        let _ = storage.remove(&mark);
+    }
+    made
+}
+
+/// Takes away what was made of a copy: its name first.
+fn take_away(
+    storage: &dyn Storage,
+    to: &Path,
+    on_file_system: bool,
+    manifest: &Manifest,
+) -> Result<(), OpenError> {
+    let path = to.join(MANIFEST_NAME);
+    let unname = || {
+        for path in [&path, &path.with_added_extension("tmp")] {
+            if storage.exists(path)? {
+                storage.remove(path)?;
+            }
+        }
+        storage.sync_dir(to)
+    };
+    unname().map_err(|source| OpenError::io("remove", &path, source))?;
+    let generation = Manifest::generation_dir(to, manifest.generation);
+    match storage.exists(&generation) {
+        Ok(false) => Ok(()),
+        _ => remove_tree(storage, &generation, on_file_system),
+    }
+}
 
 /// Writes a generation of shards.
 #[derive(Debug)]

@@ -136,7 +136,7 @@ pub fn salvage(
 }
 
 /// [`salvage`] where a checkpoint makes up for everything through `covers`: that such records are missing before the
-/// first one is not listed.
+/// first one is not listed, nor a transaction that begins among them and ends by there.
 pub fn salvage_after(
     storage: &dyn Storage,
     dirs: &[PathBuf],
@@ -214,7 +214,8 @@ pub fn salvage_after(
                         begun = None;
                     }
                 }
-                _ if part == Part::Commit => {
+                // One that the checkpoint holds may have begun in a segment that was let go.
+                _ if part == Part::Commit && header.lsn > covers.0 => {
                     report.lost.push(problem("a transaction lacks its first part; left out".into()));
                 }
                 _ => {}

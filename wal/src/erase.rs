@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ApplyError, LogError};
-use crate::history::HistoryReader;
+use crate::history::{HistoryReader, unless_reused};
 use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Part, checksum, flags, kind, record_bytes};
 use crate::release::OLD_SUFFIX;
-use crate::run_reader::{MAX_LISTINGS, is_gone};
+use crate::run_reader::MAX_LISTINGS;
 use crate::scan::{Expect, expected, intact, is_zero};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{OpenMode, Storage, read_all};
@@ -65,7 +65,7 @@ pub fn erase(
     loop {
         match erase_listed(storage, dirs.clone(), dry_run, judge) {
             // The log of a dry run goes on meanwhile: what is listed may be a spare that is used for another segment by now.
-            Err(error) if dry_run && is_gone(&error) && listings < MAX_LISTINGS => listings += 1,
+            Err(error) if dry_run && error.is_gone() && listings < MAX_LISTINGS => listings += 1,
             result => return result,
         }
     }
@@ -84,7 +84,7 @@ fn erase_listed(
         let file = storage.open(path, OpenMode::Read).map_err(LogError::io("open", path))?;
         let bytes = read_all(&*file, MAX_SEGMENT_BYTES).map_err(LogError::io("read", path))?;
         drop(file);
-        let header = header_of(&bytes, path)?;
+        let header = header_of(&bytes, path).map_err(|error| unless_reused(&**storage, path, error))?;
         if !intact(&bytes, SEGMENT_HEADER_BYTES as usize).is_ok_and(|(first, ..)| first.kind == kind::START) {
             // Never begun: zeroes, or what a power cut left behind a start that it took.
             let records = SEGMENT_HEADER_BYTES as usize;

@@ -207,6 +207,16 @@ impl LogError {
         LogError::Damaged { file: file.to_path_buf(), offset, expected: expected.into(), found: found.into() }
     }
 
+    /// Whether it is of a file that was not there. To who reads a log that goes on meanwhile: what was listed may have been archived,
+    /// let go or used again since; looking again tells.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            LogError::Missing { .. } => true,
+            LogError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// The damage, if this error is about damage.
     pub fn corruption(&self) -> Option<&Corruption> {
         match self {

@@ -28,6 +28,15 @@ pub struct HistoryReader {
     assembled: Vec<u8>,
 }
 
+/// What is wrong with a file that lost its name since it was opened is no damage: it is a spare whose blocks are being used for
+/// another segment. It loses its name before it is written to.
+pub(crate) fn unless_reused(storage: &dyn Storage, path: &Path, error: LogError) -> LogError {
+    match storage.exists(path) {
+        Ok(false) => LogError::Missing { dir: path.parent().map_or(PathBuf::new(), Path::to_path_buf) },
+        _ => error,
+    }
+}
+
 #[derive(Debug)]
 struct Segment {
     path: PathBuf,
@@ -83,12 +92,21 @@ impl HistoryReader {
             let path = path.ok_or_else(|| LogError::Missing { dir: dir() })?;
             let file = self.storage.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
             let len = file.len().map_err(LogError::io("measure", &path))?;
-            let mut page = vec![0; SEGMENT_HEADER_BYTES.min(len) as usize];
-            read_exact_at(&*file, 0, &mut page).map_err(LogError::io("read", &path))?;
-            let header = header_of(&page, &path)?;
-            if len > MAX_SEGMENT_BYTES || header.number != number {
-                return Err(LogError::damaged(&path, 0, format!("segment {number:016x}"), "another file"));
-            }
+            let read = || {
+                let mut page = vec![0; SEGMENT_HEADER_BYTES.min(len) as usize];
+                read_exact_at(&*file, 0, &mut page).map_err(LogError::io("read", &path))?;
+                let header = header_of(&page, &path)?;
+                if len > MAX_SEGMENT_BYTES || header.number != number {
+                    return Err(LogError::damaged(
+                        &path,
+                        0,
+                        format!("segment {number:016x}"),
+                        "another file",
+                    ));
+                }
+                Ok(header)
+            };
+            let header = read().map_err(|error| unless_reused(&*self.storage, &path, error))?;
             self.open.insert(number, Segment { path, file, len, header });
         }
         Ok(&self.open[&number])
@@ -230,7 +248,8 @@ impl HistoryReader {
     pub(crate) fn start_of(&mut self, number: u64) -> Result<Option<(SegmentHeader, Start)>, LogError> {
         let (file, path, header, _) = self.parts(number)?;
         let mut start = [0; START_BYTES as usize];
-        read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start).map_err(LogError::io("read", &path))?;
+        read_exact_at(&*file, SEGMENT_HEADER_BYTES, &mut start)
+            .map_err(|source| unless_reused(&*self.storage, &path, LogError::io("read", &path)(source)))?;
         Ok(Start::read(&start, 0, &header).map(|start| (header, start)))
     }
 
@@ -287,7 +306,7 @@ impl HistoryReader {
         match self.start_of(from) {
             Ok(begun) => Ok(begun.is_none()),
             // An opening from a checkpoint behind it took it for a spare: it held nothing, as the records' numbers show.
-            Err(error) if crate::run_reader::is_gone(&error) => Ok(true),
+            Err(error) if error.is_gone() => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -297,7 +316,7 @@ impl HistoryReader {
         match self.segment(segment) {
             Ok(segment) => Ok(segment.header.rewritten.unwrap_or(last.crc)),
             // Never begun, and gone.
-            Err(error) if crate::run_reader::is_gone(&error) => Ok(last.crc),
+            Err(error) if error.is_gone() => Ok(last.crc),
             Err(error) => Err(error),
         }
     }

@@ -8,7 +8,7 @@ use crate::history::HistoryReader;
 use crate::index::{first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::kind;
-use crate::run_reader::{MAX_LISTINGS, is_gone};
+use crate::run_reader::MAX_LISTINGS;
 use crate::scan::{Expect, expected};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::storage::{OpenMode, Storage, read_all};
@@ -19,7 +19,7 @@ pub fn oldest_version(storage: &Arc<dyn Storage>, dirs: Vec<PathBuf>) -> Result<
     loop {
         match oldest_listed(storage, dirs.clone()) {
             // A checkpoint archived it meanwhile.
-            Err(error) if is_gone(&error) && listings < MAX_LISTINGS => listings += 1,
+            Err(error) if error.is_gone() && listings < MAX_LISTINGS => listings += 1,
             result => return result,
         }
     }

@@ -40,14 +40,6 @@ pub struct Extent {
     pub transactions: u64,
 }
 
-pub(crate) fn is_gone(error: &LogError) -> bool {
-    match error {
-        LogError::Missing { .. } => true,
-        LogError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-        _ => false,
-    }
-}
-
 /// A segment that was begun.
 struct Begun {
     number: u64,
@@ -135,7 +127,7 @@ impl HistoryReader {
                         begun.push(Begun { number, header, start, is_archived, is_known: false });
                     }
                     Ok(None) => {}
-                    Err(error) if is_gone(&error) && listings < MAX_LISTINGS => {
+                    Err(error) if error.is_gone() && listings < MAX_LISTINGS => {
                         self.forget();
                         continue 'listing;
                     }
@@ -206,14 +198,14 @@ impl HistoryReader {
             // The segment itself is open: its header need not be read again.
             match SegmentIndex::open_of(&*storage, &path, segment) {
                 Ok(index) => return Ok((path, index)),
-                Err(error) if !is_gone(&error) && !matches!(error, LogError::Damaged { .. }) => {
+                Err(error) if !error.is_gone() && !matches!(error, LogError::Damaged { .. }) => {
                     return Err(error);
                 }
                 Err(_) => {}
             }
             match SegmentIndex::open_or_build(&*storage, &path) {
                 Ok(index) => return Ok((path, index)),
-                Err(error) if is_gone(&error) => gone = Some(error),
+                Err(error) if error.is_gone() => gone = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -329,7 +321,7 @@ impl HistoryReader {
                 }
                 let start = match self.start_of(candidate) {
                     // A spare that is used for another segment.
-                    Err(error) if sealed_by.is_none() && is_gone(&error) => None,
+                    Err(error) if sealed_by.is_none() && error.is_gone() => None,
                     other => other?,
                 };
                 if let Some((_, start)) = start {

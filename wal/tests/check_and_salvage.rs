@@ -195,3 +195,30 @@ fn a_transaction_that_was_discarded_is_not_missed() {
     assert_eq!((got.len(), got[6].version, got[6].payload.len()), (7, 7, 300));
     assert!(report.lost.is_empty() && got[6].lsn > Lsn(8), "{report:?}");
 }
+
+/// The checkpoint holds it whole: the segment that it began in was let go, and nothing of it is lost.
+#[test]
+fn a_transaction_that_a_checkpoint_covers_is_not_missed() {
+    let (disk, want) = log_of_three();
+    let mut commits =
+        (1..=3).flat_map(|n| records(&disk, n).into_iter().map(move |at| (n, at))).filter_map(|(n, at)| {
+            let bytes = disk.contents(&segment(n)).expect("there");
+            (bytes.get(at + 9)? & 3 == 3)
+                .then(|| u64::from_le_bytes(bytes[at + 16..at + 24].try_into().unwrap()))
+        });
+    let covers = Lsn(commits.next().expect("one in several records"));
+    disk.take(&segment(1));
+    let save = |covers| {
+        let mut got = Vec::new();
+        let report = in_mem_wal::check::salvage_after(&disk, &[dir()], covers, &mut |record| {
+            got.push(Got { lsn: record.lsn, version: record.version, payload: record.payload.to_vec() });
+            Ok(())
+        });
+        (got, report.expect("readable"))
+    };
+    let (got, report) = save(covers);
+    assert_eq!(got, without(&want, &[1, 2, 3, 4, 5, 6, 7]));
+    assert!(report.lost.is_empty(), "{report:?}");
+    let (_, report) = save(Lsn(covers.0 - 1));
+    assert!(report.lost.iter().any(|lost| lost.what.contains("lacks its first part")), "{report:?}");
+}

@@ -202,3 +202,40 @@ fn what_came_before_a_torn_end_is_not_passed_over() {
         assert!(got.iter().map(|(n, _)| *n).eq(1..=20), "before listing {nth}: {got:?}");
     }
 }
+
+/// A spare whose writer could not wait and went past its number is used for a later segment: it loses its name, is zeroed and headed
+/// anew. Whoever had just opened it sees another file's header, or none, and no damage.
+#[test]
+fn a_spare_that_is_used_for_another_segment_while_it_is_open_is_no_damage() {
+    let disk = SimDisk::new(1);
+    let (mut log, _, _) = recover(&disk, Mode::Buffered).expect("opened");
+    for n in 1..=8 {
+        append(&mut log, n, len(n)).expect("appended");
+    }
+    let spare = log.spare_job().expect("none there").run().expect("made");
+    drop((log, spare));
+    let (spare, later) = (segment(2), segment(5));
+    let headed = {
+        let mut bytes = disk.contents(&spare).expect("there");
+        bytes[16] = 5;
+        bytes[12..16].fill(0);
+        let crc = crc32fast::hash(&bytes[..4096]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    };
+    for bytes in [vec![0; headed.len()], headed] {
+        let (name, becomes) = (later.with_added_extension("tmp"), bytes);
+        let from = spare.clone();
+        let storage = Meanwhile::opened(spare.clone(), disk.kill(), move |disk| {
+            disk.rename(&from, &name).expect("renamed");
+            disk.open(&name, OpenMode::ReadWrite).expect("there").write_at(0, &becomes).expect("written");
+        });
+        let got = read(storage.clone(), &mut Seen::default(), &[1, 2], 8).expect("no damage");
+        assert!(got == expected(8, &[1, 2]), "{} transactions", got.len());
+        assert!(storage.has_happened());
+    }
+    // One that is still there under its name is.
+    edit(&disk, 2, |bytes| bytes[16] = 5);
+    let refused = read(Arc::new(disk), &mut Seen::default(), &[1, 2], 8).map(|got| got.len());
+    assert!(matches!(refused, Err(LogError::Damaged { .. })), "{refused:?}");
+}

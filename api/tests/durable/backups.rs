@@ -1,6 +1,10 @@
 //! A backup is a database of its own, of one moment, taken while the original goes on.
 
-use in_mem::{Database, Durability, Error, OpenError};
+use std::path::Path;
+use std::sync::Arc;
+
+use in_mem::{Builder, Database, Durability, Error, OpenError, admin};
+use in_mem_wal::{SimDisk, Storage};
 
 use super::{all, fill, quiet};
 
@@ -65,4 +69,78 @@ fn one_that_never_ended_is_not_taken_for_a_database() {
     std::fs::remove_file(copy.join("MANIFEST")).expect("is there");
     let refused = Database::open(&copy);
     assert!(matches!(refused, Err(Error::Open(OpenError::ManifestMissing { .. }))), "{refused:?}");
+}
+
+fn on_disk(path: &str, disk: &SimDisk) -> Builder {
+    quiet(Path::new(path)).storage(Arc::new(disk.clone())).background(false)
+}
+
+fn files_below<'d>(disk: &'d SimDisk, path: &'d str) -> impl Iterator<Item = std::path::PathBuf> + 'd {
+    disk.files().into_iter().filter(move |file| file.starts_with(path))
+}
+
+/// Cut off before its first checkpoint has its name, it must not pass for the beginnings of a new database, which is empty.
+#[test]
+fn one_that_was_cut_off_anywhere_is_whole_or_refused_by_name() {
+    let disk = SimDisk::new(1);
+    let db = on_disk("/db", &disk).open().expect("opens");
+    fill(&db, 4);
+    let before = all(&db);
+    db.close().expect("closes");
+    let mut refused = 0;
+    let ended = (0u64..1_000).find(|&cut_after| {
+        let disk = disk.kill();
+        let db = on_disk("/db", &disk).open().expect("opens");
+        disk.crash_before(disk.ops() + cut_after);
+        let made = db.backup("/copy");
+        assert!(made.is_ok() || disk.crashed());
+        for image in [disk.kill(), disk.crash(cut_after)] {
+            let nothing = files_below(&image, "/copy").next().is_none();
+            match on_disk("/copy", &image).open() {
+                Ok(copy) if nothing && made.is_err() => assert!(all(&copy).is_empty()),
+                Ok(copy) => assert_eq!(all(&copy), before, "cut off before operation {cut_after}"),
+                Err(Error::Open(OpenError::ManifestMissing { .. })) => {
+                    refused += 1;
+                    // What is there of it can be looked at, where there is something.
+                    let image: Arc<dyn Storage> = Arc::new(image);
+                    match admin::check_on(&image, Path::new("/copy")) {
+                        Ok(report) => assert!(!report.sound(), "{report:?}"),
+                        Err(error) => assert!(matches!(error, OpenError::NotADatabase { .. }), "{error}"),
+                    }
+                }
+                Err(error) => panic!("cut off before operation {cut_after}: {error}"),
+            }
+        }
+        !disk.crashed()
+    });
+    let ended = ended.expect("made at last");
+    assert!(ended > 20 && refused > 20, "{refused} of {ended}");
+}
+
+#[test]
+fn one_that_found_no_room_is_taken_away_again() {
+    let disk = SimDisk::new(1);
+    let db = on_disk("/db", &disk).open().expect("opens");
+    fill(&db, 40);
+    let bytes = |disk: &SimDisk| -> u64 {
+        disk.files().iter().filter_map(|file| disk.contents(file)).map(|bytes| bytes.len() as u64).sum()
+    };
+    let used = bytes(&disk);
+    let mut refusals = 0;
+    let made = (0u64..1_000).step_by(10).find_map(|room| {
+        disk.set_capacity(Some(used + (room << 10)));
+        // This disk keeps directories, empty.
+        let to = format!("/copy-{room}");
+        if db.backup(&to).is_ok() {
+            return Some(to);
+        }
+        refusals += 1;
+        assert_eq!(files_below(&disk, &to).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+        assert_eq!(bytes(&disk), used, "with {room} KiB");
+        None
+    });
+    let made = made.expect("there is room at last");
+    assert!(refusals > 10, "{refusals}");
+    disk.set_capacity(None);
+    assert_eq!(all(&on_disk(&made, &disk.kill()).open().expect("opens")), all(&db));
 }

@@ -73,6 +73,81 @@ fn a_checkpoint_without_room_changes_nothing() {
     assert!(db.stats().expect("stats").shards[0].checkpoint_error.is_none());
 }
 
+/// Bytes of all files, and the names of those that count for nothing.
+fn used_and_unfinished(disk: &SimDisk) -> (u64, Vec<std::path::PathBuf>) {
+    let files = disk.files();
+    let used = files.iter().filter_map(|file| disk.contents(file)).map(|bytes| bytes.len() as u64).sum();
+    let ends = |file: &std::path::PathBuf| file.extension().is_some_and(|end| end == "part" || end == "tmp");
+    (used, files.into_iter().filter(ends).collect())
+}
+
+/// What it had written is the room that the log needs; and each try at another moment would take more under another name.
+#[test]
+fn a_checkpoint_that_found_too_little_room_gives_back_what_it_took() {
+    let disk = SimDisk::new(1);
+    let db = Database::builder()
+        .path("/db")
+        .shards(1)
+        .segment_bytes(64 << 10)
+        .storage(Arc::new(disk.clone()))
+        .background(false)
+        .open()
+        .expect("opens");
+    let run = db.begin_run("full").expect("begins");
+    for i in 0..300 {
+        run.kv().put(format!("k{i}"), vec![7u8; 1_000]).expect("puts");
+    }
+    disk.set_capacity(Some(used_and_unfinished(&disk).0 + (200 << 10)));
+    let refused = db.checkpoint();
+    assert!(matches!(refused, Err(Error::Checkpoint { .. })), "{refused:?}");
+    assert_eq!(used_and_unfinished(&disk).1, Vec::<std::path::PathBuf>::new());
+    for i in 0..150 {
+        run.kv().put(format!("more{i}"), vec![7u8; 1_000]).expect("there is room for the log");
+    }
+}
+
+/// The next opening, with the shards that there are, must find the room that it had.
+#[test]
+fn a_change_of_shards_that_found_too_little_room_gives_back_what_it_took() {
+    let disk = SimDisk::new(1);
+    let builder = |shards| {
+        Database::builder()
+            .path("/db")
+            .shards(shards)
+            .segment_bytes(64 << 10)
+            .storage(Arc::new(disk.clone()))
+            .background(false)
+    };
+    let db = builder(1).open().expect("opens");
+    for n in 0..6 {
+        let run = db.begin_run(format!("run {n}")).expect("begins");
+        for i in 0..50 {
+            run.kv().put(format!("k{i}"), vec![7u8; 1_000]).expect("puts");
+        }
+    }
+    let before = all(&db);
+    db.close().expect("closes");
+    drop(db);
+    // From what no shard's image fits into to what all of them fit into, but no log.
+    let used = used_and_unfinished(&disk).0;
+    let mut refusals = 0;
+    for room in (40u64..).step_by(40) {
+        disk.set_capacity(Some(used + (room << 10)));
+        match builder(3).open() {
+            Err(refused) => assert!(refused.to_string().contains("free some space"), "{refused}"),
+            Ok(db) => {
+                assert_eq!(all(&db), before);
+                break;
+            }
+        }
+        refusals += 1;
+        let left: Vec<_> = disk.files().into_iter().filter(|file| file.starts_with("/db/gen-0002")).collect();
+        assert_eq!(left, Vec::<std::path::PathBuf>::new(), "with {room} KiB");
+        assert_eq!(all(&builder(1).open().expect("opens as it was")), before, "with {room} KiB");
+    }
+    assert!(refusals > 3, "{refusals}");
+}
+
 /// A small file system of its own. Mounting one takes a privileged user: elsewhere `IN_MEM_SMALL_DISK` may name a directory on
 /// a file system of at most 64 MiB.
 struct SmallDisk {

@@ -16,7 +16,7 @@ use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
-use crate::image::ImageWriter;
+use crate::image::{ImageWriter, make_copy};
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::reshard::write_core;
 use crate::open::{index, random_seed};
@@ -48,7 +48,7 @@ pub struct SalvageReport {
 ///
 /// # Errors
 /// [`OpenError`]: there is no database in `from`, somebody has it open, there is something in `to`, or it lies in `from`, the disk
-/// refused. What is refused makes nothing.
+/// refused. What is refused makes nothing, and what failed is taken away again.
 pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     let _alone = Alone::be(from)?;
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
@@ -60,7 +60,7 @@ pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
     let mut lock = DirLock::acquire(to)?;
     lock.announce()?;
-    salvage_on(&storage, from, to)
+    salvage_into(&storage, from, to, true)
 }
 
 /// [`salvage`], on a storage of one's own.
@@ -68,6 +68,15 @@ pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
 /// # Errors
 /// As [`salvage`].
 pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
+    salvage_into(storage, from, to, false)
+}
+
+fn salvage_into(
+    storage: &Arc<dyn Storage>,
+    from: &Path,
+    to: &Path,
+    on_file_system: bool,
+) -> Result<SalvageReport, OpenError> {
     refuse_what_is_there(&**storage, to)?;
     let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
     let (generation, shards) = shards_of(&**storage, from, &mut report.lost)?;
@@ -86,13 +95,16 @@ pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<
     let version = cores.iter().map(ShardCore::version).max().unwrap_or_default();
     let moments: Vec<_> = cores.iter().map(|core| (version, core.now())).collect();
     let forks = cores.iter().any(ShardCore::has_forks);
-    let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks)?;
-    for (shard, core) in cores.iter_mut().enumerate() {
-        report.runs += write_core(core, shard, &mut |run, item| image.push(run, item))?;
-    }
-    report.entries = image.entries - report.runs;
-    image.finish()?;
-    manifest.write(&**storage, to)?;
+    storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
+    make_copy(&**storage, to, on_file_system, &manifest, || {
+        let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks)?;
+        for (shard, core) in cores.iter_mut().enumerate() {
+            report.runs += write_core(core, shard, &mut |run, item| image.push(run, item))?;
+        }
+        report.entries = image.entries - report.runs;
+        image.finish()?;
+        Ok::<_, OpenError>(())
+    })?;
     Ok(report)
 }
 

@@ -73,14 +73,14 @@ fn run(engine: &Engine, intervals: Intervals, woken: &Receiver<Wake>) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Wake) => {
                 if let Some(bytes) = checkpointer.log_limit_bytes {
-                    let _ = checkpointer.run(Which::LogOver(bytes));
+                    checkpointer.run_or_say_why(Which::LogOver(bytes));
                 }
             }
         }
         // Also behind a wake-up: a log that grows faster than it is checkpointed wakes the worker each time.
         let now = Instant::now();
         if checkpoint.is_some_and(|due| due <= now) {
-            let _ = checkpointer.run(Which::Changed);
+            checkpointer.run_or_say_why(Which::Changed);
             checkpoint = intervals.checkpoints.and_then(after);
         }
         if retention.is_some_and(|due| due <= now) {

@@ -60,11 +60,22 @@ pub enum BundleError {
         /// The version found.
         found: u16,
     },
-    /// It is larger than may be read.
-    #[error("the bundle's body is {bytes} bytes, more than the {MAX_BUNDLE_BODY_BYTES} that are read")]
+    /// It is larger than may be read, or would be.
+    #[error(
+        "the bundle's body is {bytes} bytes or more, more than the {MAX_BUNDLE_BODY_BYTES} that are read"
+    )]
     TooLarge {
         /// What it claims, or has grown to.
         bytes: u64,
+    },
+    /// It has more runs than may be read.
+    #[error(
+        "run {run} and what belongs to it are more than the {MAX_BUNDLE_RUNS} runs of one bundle: export its children and \
+         forks one by one"
+    )]
+    TooManyRuns {
+        /// The run that was to be exported.
+        run: RunId,
     },
     /// It is damaged.
     #[error("the bundle is damaged: {what}; export the run again")]
@@ -146,7 +157,9 @@ impl Bundle {
         self.commits.len()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// # Errors
+    /// [`BundleError::TooLarge`]: no [`Bundle::read`] would take it.
+    fn encode(&self, limit_bytes: u64) -> Result<Vec<u8>, BundleError> {
         let mut body = Vec::new();
         codec::put_varint(self.runs.len() as u64, &mut body);
         let mut places = HashMap::new();
@@ -174,6 +187,9 @@ impl Bundle {
                 if let Some(value) = value {
                     codec::encode_value(value, &mut body);
                 }
+                if body.len() as u64 > limit_bytes {
+                    return Err(BundleError::TooLarge { bytes: body.len() as u64 });
+                }
             }
         }
         let mut out = Vec::new();
@@ -183,7 +199,7 @@ impl Bundle {
         out.extend_from_slice(&(body.len() as u64).to_le_bytes());
         out.extend_from_slice(blake3::hash(&body).as_bytes());
         out.extend(compress_to_vec(&body[..], CompressionLevel::Fastest));
-        out
+        Ok(out)
     }
 
     /// Reads a bundle and proves it: nothing of it is believed that does not follow from its bytes.
@@ -308,6 +324,30 @@ mod tests {
         out
     }
 
+    fn sealed_whole(bundle: &Bundle) -> Vec<u8> {
+        bundle.encode(MAX_BUNDLE_BODY_BYTES).expect("small")
+    }
+
+    /// It would be a file that nobody can take in, found out when the runs are gone.
+    #[test]
+    fn what_nobody_could_read_is_not_written() {
+        let id = RunId::from_bytes([1; 16]);
+        let change = |n: u64| ImportedChange {
+            run: id,
+            tag: Tag::Kv,
+            key: KeyBytes::new(b"k"),
+            value: Some(Value::from(vec![n as u8; 1_000])),
+            expires_at: None,
+        };
+        let commit =
+            |n| BundledCommit { version: Version(n), timestamp: Timestamp(1), changes: vec![change(n)] };
+        let run = BundledRun { id, head: ChainHead::default(), content: [0; 32] };
+        let bundle = Bundle { runs: vec![run], commits: (1..=3).map(commit).collect() };
+        assert!(bundle.encode(4_000).is_ok());
+        let refused = bundle.encode(2_500).expect_err("too large");
+        assert!(matches!(refused, BundleError::TooLarge { bytes: 2_501.. }), "{refused}");
+    }
+
     #[test]
     fn what_claims_too_much_is_refused() {
         let small = sealed(&[1], u64::MAX);
@@ -335,7 +375,7 @@ mod tests {
         let commits = vec![BundledCommit { version: Version(1), timestamp: Timestamp(1), changes }];
         let run = BundledRun { id, head: ChainHead::default(), content: [0; 32] };
         let bundle = Bundle { runs: vec![run], commits };
-        let refused = Bundle::read(&bundle.encode()).expect_err("the digest is wrong");
+        let refused = Bundle::read(&sealed_whole(&bundle)).expect_err("the digest is wrong");
         assert!(refused.to_string().contains("do not come to the state"), "{refused}");
     }
 
@@ -355,7 +395,7 @@ mod tests {
         let changes = vec![change(b"", Tag::Run, meta.to_value()), twice.clone(), twice];
         let commits = vec![BundledCommit { version: Version(1), timestamp: Timestamp(1), changes }];
         let run = BundledRun { id, head: ChainHead::default(), content: [0; 32] };
-        let refused = Bundle::read(&Bundle { runs: vec![run], commits }.encode()).expect_err("refused");
+        let refused = Bundle::read(&sealed_whole(&Bundle { runs: vec![run], commits })).expect_err("refused");
         assert!(refused.to_string().contains("one key twice"), "{refused}");
     }
 }

@@ -71,9 +71,8 @@ impl Engine {
         through: Version,
     ) -> Result<Vec<Change>, Error> {
         let begins = self.run_info(run)?.ok_or(Error::UnknownRun { run })?.meta.first_version;
-        let mut first = None;
-        let mut changes: Vec<Change> = Vec::new();
-        self.read_records(run, |record| {
+        let begin = || (None, Vec::<Change>::new());
+        let ((first, changes), _) = self.read_records(run, begin, |(first, changes), record| {
             let version = Version(record.version);
             // A run of the same id that was there before has nothing to do with this one.
             if version < begins || version > through {

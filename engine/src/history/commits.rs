@@ -16,6 +16,9 @@ use crate::error::Error;
 use crate::open::directory::KEPT_GENERATION;
 use crate::routing::shard_of;
 
+/// How often the log is read again because something of it was let go meanwhile.
+const MAX_READS: usize = 10;
+
 /// One change that a commit made to the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyChange {
@@ -74,8 +77,38 @@ pub(super) fn effects_on<'a>(
 }
 
 impl Engine {
-    /// Reads the records of a run that are visible now, oldest first. Gives the version through which.
-    pub(super) fn read_records(
+    /// Reads the records of a run that are visible now, oldest first, into what `begin` makes. Gives that, and the version through
+    /// which.
+    pub(super) fn read_records<T>(
+        &self,
+        run: RunId,
+        begin: impl Fn() -> T,
+        apply: impl Fn(&mut T, &RecordView<'_>) -> Result<(), DecodeError>,
+    ) -> Result<(T, Version), Error> {
+        let mut reads = 1;
+        loop {
+            let mut into = begin();
+            match self.read_records_once(run, |record| apply(&mut into, record)) {
+                // A checkpoint let go of it meanwhile, which keeps no history: what is left is read from its beginning.
+                Err(Error::History(HistoryError::Log(error)))
+                    if reads < MAX_READS && self.is_let_go(&error) =>
+                {
+                    reads += 1;
+                }
+                read => return read.map(|through| (into, through)),
+            }
+        }
+    }
+
+    /// Whether an error is of a segment that is not there any more, or whose blocks are used for another.
+    fn is_let_go(&self, error: &LogError) -> bool {
+        match error {
+            LogError::Damaged { file, .. } => matches!(self.storage.exists(file), Ok(false)),
+            error => error.is_gone(),
+        }
+    }
+
+    fn read_records_once(
         &self,
         run: RunId,
         mut apply: impl FnMut(&RecordView<'_>) -> Result<(), DecodeError>,
@@ -163,8 +196,7 @@ impl Engine {
     /// # Errors
     /// [`HistoryError`].
     pub fn commits(&self, run: RunId) -> Result<Vec<Commit>, Error> {
-        let mut all = Vec::new();
-        self.read_records(run, |record| {
+        let (all, _) = self.read_records(run, Vec::new, |all, record| {
             let mut commit = Commit {
                 version: Version(record.version),
                 timestamp: Timestamp(record.timestamp),

@@ -363,25 +363,28 @@ impl Engine {
         up_to: Version,
         depth: usize,
     ) -> Result<Timeline, Error> {
-        let mut timeline = Timeline::new(run);
-        let through = self.read_records(run, |record| {
-            let (version, timestamp) = (Version(record.version), Timestamp(record.timestamp));
-            let mut begun = false;
-            effects_on(record, run, |effect| {
-                if !begun {
-                    timeline.begin(version, timestamp);
-                    begun = true;
-                }
-                match effect {
-                    Effect::Put { tag, key, value, expires_at } => {
-                        timeline.change(tag, key, Some(value), expires_at);
+        let (mut timeline, through) = self.read_records(
+            run,
+            || Timeline::new(run),
+            |timeline, record| {
+                let (version, timestamp) = (Version(record.version), Timestamp(record.timestamp));
+                let mut begun = false;
+                effects_on(record, run, |effect| {
+                    if !begun {
+                        timeline.begin(version, timestamp);
+                        begun = true;
                     }
-                    Effect::Delete { tag, key } => timeline.change(tag, key, None, None),
-                    Effect::DropRun => timeline.drop_all(),
-                }
-            })?;
-            Ok(())
-        })?;
+                    match effect {
+                        Effect::Put { tag, key, value, expires_at } => {
+                            timeline.change(tag, key, Some(value), expires_at);
+                        }
+                        Effect::Delete { tag, key } => timeline.change(tag, key, None, None),
+                        Effect::DropRun => timeline.drop_all(),
+                    }
+                })?;
+                Ok(())
+            },
+        )?;
         timeline.through = through;
         timeline.seal();
         let Some(first) = timeline.commits.first() else { return Err(self.why_gone(run)?.into()) };

@@ -10,15 +10,16 @@ use in_mem_wal::{DirLock, LogError, Manifest, Storage, checkpoint};
 
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::image::UNFINISHED;
 use crate::pinning;
 use crate::routing::ROUTING_NAME;
 
 /// The generation of a database that was never re-routed.
 pub(crate) const FIRST_GENERATION: u64 = 1;
 
-/// What a directory may hold before it is a database: what an interrupted creation leaves, and what file systems put
+/// What a directory may hold before it is a database: what an interrupted creation or copy leaves, and what file systems put
 /// into their roots.
-const BEFORE_MANIFEST: [&str; 3] = ["LOCK", "MANIFEST.tmp", "lost+found"];
+const BEFORE_MANIFEST: [&str; 4] = ["LOCK", "MANIFEST.tmp", "lost+found", UNFINISHED];
 
 /// The manifest's property that says that every shard of the generation began with a checkpoint, so that a shard without
 /// one has lost it, however whole its log is.
@@ -188,6 +189,10 @@ pub(crate) fn based_on_checkpoints(mut manifest: Manifest) -> Manifest {
 /// A directory without a manifest may be a creation that was interrupted, which has committed nothing. One that has is a
 /// database whose manifest is gone, or a backup that never ended: not to be mistaken for an empty one.
 fn refuse_orphans(storage: &dyn Storage, path: &Path) -> Result<(), OpenError> {
+    let unfinished = path.join(UNFINISHED);
+    if storage.exists(&unfinished).map_err(io("look for", &unfinished))? {
+        return Err(OpenError::ManifestMissing { path: path.to_owned(), example: unfinished });
+    }
     for name in storage.read_dir(path).map_err(io("list", path))? {
         if generation_of(&name).is_none() {
             continue;
@@ -215,7 +220,7 @@ fn refuse_orphans(storage: &dyn Storage, path: &Path) -> Result<(), OpenError> {
 }
 
 /// Removes a directory with all it holds, durably. Where directories themselves cannot be removed they stay, empty.
-fn remove_tree(storage: &dyn Storage, path: &Path, on_file_system: bool) -> Result<(), OpenError> {
+pub(crate) fn remove_tree(storage: &dyn Storage, path: &Path, on_file_system: bool) -> Result<(), OpenError> {
     for name in storage.read_dir(path).map_err(io("list", path))? {
         let inner = path.join(name);
         if storage.read_dir(&inner).is_ok() {

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use in_mem_model::{Timestamp, Version};
 use in_mem_shard::core::{RunMark, ShardCore};
-use in_mem_wal::Storage;
 use in_mem_wal::failpoint::{Failpoint, hit};
+use in_mem_wal::{Manifest, Storage};
 
 use super::directory::Directory;
 use super::recovery::{Recovered, recover_generation};
@@ -24,7 +24,7 @@ const RUNS_A_PAGE: usize = 1_024;
 
 pub(super) fn reshard(
     directory: &mut Directory,
-    mut old: Vec<Recovered>,
+    old: Vec<Recovered>,
     shards: usize,
     storage: &Arc<dyn Storage>,
     config: &Config,
@@ -32,13 +32,37 @@ pub(super) fn reshard(
 ) -> Result<Vec<Recovered>, OpenError> {
     hit(Failpoint::ReshardBegin);
     let before = old.len();
+    let manifest = directory.next_generation(shards, config.keep_history);
+    let written = write_generation(directory, &manifest, old, storage, config);
+    if written.is_err() {
+        // It does not count, and may have taken all the room that the log needs: the next opening recovers before it tidies up.
+        // Best effort, behind an error that says more.
+        let _ = directory.remove_other_generations(&**storage);
+    }
+    let (runs, recovered) = written?;
+    directory.manifest = manifest;
+    directory.write_manifest(&**storage)?;
+    hit(Failpoint::ReshardNamed);
+    directory.remove_other_generations(&**storage)?;
+    hit(Failpoint::ReshardDone);
+    notes.push(format!("re-routed {runs} runs from {before} shards to {shards}"));
+    Ok(recovered)
+}
+
+/// Writes the generation that `manifest` will name, and reads it back. Gives the number of runs, and the shards.
+fn write_generation(
+    directory: &Directory,
+    manifest: &Manifest,
+    mut old: Vec<Recovered>,
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+) -> Result<(u64, Vec<Recovered>), OpenError> {
     // Versions are counted by shard: to grow further for every run, each new shard goes on from the highest.
     let version = old.iter().map(|shard| shard.core.version()).max().unwrap_or_default();
     let now = old.iter().map(|shard| shard.core.now()).max().unwrap_or(Timestamp(0));
-    let manifest = directory.next_generation(shards, config.keep_history);
     let forks = old.iter().any(|shard| shard.core.has_forks());
-    let moments = vec![(version, now); shards];
-    let mut image = ImageWriter::create(storage.clone(), &directory.path, &manifest, &moments, forks)?;
+    let moments = vec![(version, now); usize::from(manifest.shard_count)];
+    let mut image = ImageWriter::create(storage.clone(), &directory.path, manifest, &moments, forks)?;
     let mut runs = 0;
     for (shard, recovered) in old.iter_mut().enumerate() {
         runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
@@ -51,15 +75,9 @@ pub(super) fn reshard(
     image.finish()?;
     hit(Failpoint::ReshardImage);
     // Read back before it counts.
-    let recovered = recover_generation(directory, &manifest, storage, config)?;
+    let recovered = recover_generation(directory, manifest, storage, config)?;
     hit(Failpoint::ReshardReadBack);
-    directory.manifest = manifest;
-    directory.write_manifest(&**storage)?;
-    hit(Failpoint::ReshardNamed);
-    directory.remove_other_generations(&**storage)?;
-    hit(Failpoint::ReshardDone);
-    notes.push(format!("re-routed {runs} runs from {before} shards to {shards}"));
-    Ok(recovered)
+    Ok((runs, recovered))
 }
 
 /// Tells everything that a core holds, which nobody else uses. Gives the number of runs.

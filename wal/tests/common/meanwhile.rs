@@ -1,7 +1,7 @@
-//! A disk on which something happens between two looks at a directory.
+//! A disk on which something happens between two looks at a directory, or at a file.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
@@ -14,6 +14,8 @@ pub(crate) struct Meanwhile {
     /// Before so many more listings, counted from 0.
     then: Mutex<(u32, Option<Then>)>,
     is_after: bool,
+    /// Instead: when this file was opened.
+    opened: Option<PathBuf>,
 }
 
 impl Meanwhile {
@@ -24,12 +26,32 @@ impl Meanwhile {
 
     /// After the `nth` listing, from 1.
     pub(crate) fn after(nth: u32, disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { disk, then: Mutex::new((nth - 1, Some(Box::new(then)))), is_after: true })
+        Arc::new(Self {
+            disk,
+            then: Mutex::new((nth - 1, Some(Box::new(then)))),
+            is_after: true,
+            opened: None,
+        })
     }
 
     /// Before the `nth` listing, from 1.
     pub(crate) fn before(nth: u32, disk: SimDisk, then: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { disk, then: Mutex::new((nth - 1, Some(Box::new(then)))), is_after: false })
+        Arc::new(Self {
+            disk,
+            then: Mutex::new((nth - 1, Some(Box::new(then)))),
+            is_after: false,
+            opened: None,
+        })
+    }
+
+    /// As soon as this file was opened.
+    pub(crate) fn opened(
+        file: PathBuf,
+        disk: SimDisk,
+        then: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Self> {
+        let then = Mutex::new((0, Some(Box::new(then) as Then)));
+        Arc::new(Self { disk, then, is_after: true, opened: Some(file) })
     }
 
     /// Whether it has happened.
@@ -59,11 +81,11 @@ impl Storage for Meanwhile {
         self.disk.create_dir_all(path)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        if !self.is_after {
+        if !self.is_after && self.opened.is_none() {
             self.happen();
         }
         let names = self.disk.read_dir(path);
-        if self.is_after {
+        if self.is_after && self.opened.is_none() {
             self.happen();
         }
         names
@@ -72,7 +94,11 @@ impl Storage for Meanwhile {
         self.disk.exists(path)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.disk.open(path, mode)
+        let file = self.disk.open(path, mode);
+        if self.opened.as_deref() == Some(path) {
+            self.happen();
+        }
+        file
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.disk.rename(from, to)

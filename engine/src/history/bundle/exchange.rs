@@ -10,7 +10,9 @@ use in_mem_shard::core::run_meta::{ForkPoint, RunMeta};
 use in_mem_shard::core::{PAGE_LIMIT, RunFilter};
 
 use super::proof::chain_of;
-use super::{Bundle, BundleError, BundledCommit, BundledRun, ImportReport};
+use super::{
+    Bundle, BundleError, BundledCommit, BundledRun, ImportReport, MAX_BUNDLE_BODY_BYTES, MAX_BUNDLE_RUNS,
+};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::history::commits::{Commit, KeyChange};
@@ -27,9 +29,11 @@ impl Engine {
     /// is a fork, what it shares.
     ///
     /// # Errors
-    /// [`crate::HistoryError`] where the log does not hold the history, [`BundleError::MadeAgain`].
+    /// [`crate::HistoryError`] where the log does not hold the history, [`BundleError::MadeAgain`], and where no
+    /// [`Engine::import`] could take it in, [`BundleError::TooManyRuns`] and [`BundleError::TooLarge`].
     pub fn export(&self, run: RunId) -> Result<Vec<u8>, Error> {
         self.run_info(run)?.ok_or(Error::UnknownRun { run })?;
+        let too_many = || Error::from(BundleError::TooManyRuns { run });
         // Each run, with the version through which it is wanted.
         let mut wanted: Vec<(RunId, Option<Version>)> = Vec::new();
         let (mut next, mut seen) = (vec![run], HashSet::from([run]));
@@ -41,6 +45,9 @@ impl Engine {
                 let page = self.runs(query.clone())?;
                 // Ids are used again: a run made anew as a child of its own child is above itself.
                 next.extend(page.runs.iter().map(|child| child.id).filter(|child| seen.insert(*child)));
+                if seen.len() > MAX_BUNDLE_RUNS {
+                    return Err(too_many());
+                }
                 let Some(after) = page.next else { break };
                 query.after = Some(after);
             }
@@ -49,6 +56,9 @@ impl Engine {
         while let Some(RunMeta { forked_from: Some(point), first_version, .. }) = self.first_meta(of)? {
             wanted.push((point.run, Some(Version(first_version.0 - 1))));
             of = point.run;
+        }
+        if wanted.len() > MAX_BUNDLE_RUNS {
+            return Err(too_many());
         }
         let mut runs = Vec::new();
         let mut commits: BTreeMap<Version, BundledCommit> = BTreeMap::new();
@@ -78,7 +88,7 @@ impl Engine {
                 }));
             }
         }
-        Ok(Bundle { runs, commits: commits.into_values().collect() }.encode())
+        Ok(Bundle { runs, commits: commits.into_values().collect() }.encode(MAX_BUNDLE_BODY_BYTES)?)
     }
 
     /// What was known of a run when it began.

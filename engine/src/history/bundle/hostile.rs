@@ -72,7 +72,7 @@ fn bundle(commits: Vec<Vec<ImportedChange>>) -> Vec<u8> {
         BundledRun { id, head: chain_of(&view).unwrap_or_default(), content: view.digest().content }
     };
     let runs = ids.into_keys().map(run).collect();
-    Bundle { runs, commits }.encode()
+    Bundle { runs, commits }.encode(super::MAX_BUNDLE_BODY_BYTES).expect("small")
 }
 
 fn refused(commits: Vec<Vec<ImportedChange>>) -> String {
