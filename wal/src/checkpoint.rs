@@ -123,8 +123,9 @@ fn block_crc(header_crc: u32, block: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes one checkpoint, in a stream. Nothing counts before [`CheckpointWriter::finish`]; dropped before that, it leaves a
-/// temporary file that a later checkpoint's prune removes, or [`remove_unfinished`].
+/// Writes one checkpoint, in a stream. Nothing counts before [`CheckpointWriter::finish`]; dropped before that, it removes what it
+/// wrote: one that found no room must not go on taking it. What a killed process leaves, a later checkpoint's prune removes, or
+/// [`remove_unfinished`].
 #[derive(Debug)]
 pub struct CheckpointWriter {
     storage: Arc<dyn Storage>,
@@ -139,6 +140,15 @@ pub struct CheckpointWriter {
     blocks: u32,
     entries: u64,
     digest: crc32fast::Hasher,
+    named: bool,
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = self.storage.remove(&self.part);
+        }
+    }
 }
 
 impl CheckpointWriter {
@@ -148,9 +158,7 @@ impl CheckpointWriter {
         let part = path.with_added_extension("part");
         let file = storage.open(&part, OpenMode::Truncate).map_err(LogError::room("create", &part))?;
         let header = info.encode();
-        file.write_at(0, &header).map_err(LogError::room("write", &part))?;
-        hit(Failpoint::CheckpointCreated);
-        Ok(CheckpointWriter {
+        let writer = CheckpointWriter {
             storage,
             dir: dir.to_path_buf(),
             path,
@@ -163,7 +171,11 @@ impl CheckpointWriter {
             blocks: 0,
             entries: 0,
             digest: crc32fast::Hasher::new(),
-        })
+            named: false,
+        };
+        writer.file.write_at(0, &header).map_err(LogError::room("write", &writer.part))?;
+        hit(Failpoint::CheckpointCreated);
+        Ok(writer)
     }
 
     /// Adds an entry.
@@ -224,12 +236,13 @@ impl CheckpointWriter {
         }
         hit(Failpoint::CheckpointSynced);
         self.storage.rename(&self.part, &self.path).map_err(LogError::io("rename to", &self.path))?;
+        self.named = true;
         hit(Failpoint::CheckpointRenamed);
         if !crate::planted::is_planted("wal_checkpoint_without_dir_sync") {
             self.storage.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))?;
         }
         hit(Failpoint::CheckpointNamed);
-        Ok(self.path)
+        Ok(std::mem::take(&mut self.path))
     }
 }
 
