@@ -17,7 +17,7 @@ use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
 use crate::lsn::Lsn;
 use crate::record::{RecordView, kind};
 use crate::scan::{Link, Walk, is_zero, offset_after, tail_copy, walk};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt, zero};
 use crate::spare::{Spare, make};
 use crate::storage::{File, Mapped, OpenMode, Storage, write_atomically};
 
@@ -258,7 +258,7 @@ impl Repair<'_> {
         let segment = &w.segments[last.index];
         let header = segment.header.map_err(|_| LogError::Missing { dir: self.dir.to_path_buf() })?;
         let file = segment.open(self.storage, OpenMode::ReadWrite)?;
-        let map = self.map(segment, &*file, header)?;
+        let map = self.map(segment, &*file, header, last.end)?;
         // Only what may be written soon: every page made ready is written out once more.
         file.prefault(last.end, PREFAULT_MAX_BYTES);
         let resume = Resume {
@@ -381,21 +381,30 @@ impl Repair<'_> {
         Ok((spares, newest + 1))
     }
 
+    /// Maps a segment that is written on from `end`, behind which it holds nothing.
     fn map(
         &self,
         segment: &Found,
         file: &dyn File,
         header: SegmentHeader,
+        end: u64,
     ) -> Result<Option<Box<dyn Mapped>>, LogError> {
-        Ok(match self.config.mode {
-            Mode::Buffered => Some(file.map(header.bytes).map_err(LogError::io("map", &segment.path))?),
-            Mode::Strict => None,
-        })
+        if self.config.mode == Mode::Strict {
+            return Ok(None);
+        }
+        if file.has_holes().map_err(LogError::io("measure", &segment.path))? {
+            // A copy of the database may have left its zeroes out: a store there would have to find room, and end the process
+            // where there is none.
+            zero(file, end, header.bytes)
+                .and_then(|()| file.sync_data())
+                .map_err(LogError::room("fill", &segment.path))?;
+        }
+        Ok(Some(file.map(header.bytes).map_err(LogError::io("map", &segment.path))?))
     }
 
     fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
         let file = segment.open(self.storage, OpenMode::ReadWrite)?;
-        let map = self.map(segment, &*file, header)?;
+        let map = self.map(segment, &*file, header, SEGMENT_HEADER_BYTES)?;
         Ok(Spare { header, path: segment.path.clone(), file, map, _token: None })
     }
 }
