@@ -79,8 +79,8 @@ impl Builder {
         self
     }
 
-    /// How often a checkpoint is written of shards that changed, so that opening again is quick. Default 5 minutes; `None`: not
-    /// by time.
+    /// How often a checkpoint is written of shards that changed, so that opening again is quick; longer than nothing. Default 5
+    /// minutes; `None`: not by time.
     pub fn checkpoint_interval(mut self, interval: Option<Duration>) -> Self {
         self.config.checkpoint_interval = interval;
         self
@@ -130,7 +130,7 @@ impl Builder {
         self
     }
 
-    /// How often retention is carried out. Default: every 10 minutes, the first time at opening.
+    /// How often retention is carried out; longer than nothing. Default: every 10 minutes, the first time at opening.
     pub fn retention_interval(mut self, interval: Duration) -> Self {
         self.config.retention_interval = interval;
         self

@@ -12,7 +12,7 @@ use crate::checkpoint::Held;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
 use crate::image::{ImageWriter, make_copy};
-use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
+use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints, lasting};
 use crate::open::random_seed;
 use crate::routing::ROUTING_NAME;
 
@@ -51,6 +51,8 @@ impl Engine {
         }
         let io = |error: LogError| Error::Open(error.into());
         storage.create_dir_all(to).map_err(|source| OpenError::io("make the directory", to, source))?;
+        let given = to;
+        let to = &*lasting(to, self.on_file_system)?;
         let mut lock = if self.on_file_system { Some(DirLock::acquire(to).map_err(io)?) } else { None };
         if let Some(lock) = &mut lock {
             lock.announce().map_err(io)?;
@@ -93,7 +95,7 @@ impl Engine {
         })?;
         hit(Failpoint::BackupDone);
         let versions = moments.into_iter().map(|(version, _)| version).collect();
-        Ok(BackupReport { path: to.to_owned(), versions, entries, bytes })
+        Ok(BackupReport { path: given.to_owned(), versions, entries, bytes })
     }
 }
 

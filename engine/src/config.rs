@@ -86,6 +86,14 @@ impl Config {
         {
             return refuse("shards", format!("{shards} is not between 1 and {MAX_SHARDS}"));
         }
+        let never =
+            "longer than nothing: what is due at once is due again at once, and a thread does nothing else";
+        if self.checkpoint_interval == Some(Duration::ZERO) {
+            return refuse("checkpoint_interval", format!("it has to be {never}; `None` is not by time"));
+        }
+        if self.retention_interval == Duration::ZERO {
+            return refuse("retention_interval", format!("it has to be {never}"));
+        }
         if self.inbox_capacity == 0 {
             return refuse("inbox_capacity", "at least one command has to fit".to_owned());
         }

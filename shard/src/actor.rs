@@ -56,9 +56,12 @@ struct Spares {
 }
 
 impl Actor {
-    /// Gives a core its clock. When `sync_bytes` wait for their sync, the home thread does not wait for its interval.
+    /// Gives a core its clock. When `sync_bytes` (at least one) wait for their sync, the home thread does not wait for its
+    /// interval.
     pub fn new(core: ShardCore, clock: Arc<dyn Clock>, sync_bytes: u64) -> Self {
         let spares = Spares { asked_for: None, made: unbounded() };
+        // Nothing to sync is never enough: the home thread would not rest.
+        let sync_bytes = sync_bytes.max(1);
         Self { core, clock, syncing: None, sync_bytes, known_expiry: None, spares, growth: None }
     }
 
@@ -258,7 +261,11 @@ impl turn::Core for Actor {
     }
 
     fn wants_sync(&self) -> bool {
-        self.core.log().wal().is_some_and(|log| log.unsynced_bytes() >= self.sync_bytes)
+        // What a log that failed has not synced it never will.
+        self.core
+            .log()
+            .wal()
+            .is_some_and(|log| log.unsynced_bytes() >= self.sync_bytes && log.poisoned().is_none())
     }
 
     fn background(&mut self) -> Option<BackgroundJob> {
@@ -298,6 +305,7 @@ impl Actor {
 mod tests {
     use std::path::Path;
 
+    use in_mem_wal::storage::sim::FaultKind;
     use in_mem_wal::{Config, Mode, ShardLog, SimDisk};
 
     use super::*;
@@ -308,20 +316,52 @@ mod tests {
     use crate::index::{IndexConfig, IndexWriter};
     use crate::turn::Core;
 
-    #[test]
-    fn a_log_that_takes_no_deletes_does_not_keep_the_home_thread_busy() {
+    fn actor(disk: &SimDisk, sync_bytes: u64) -> (Actor, ManualClock) {
         let config = Config { segment_bytes: 1 << 20, mode: Mode::Buffered, shard: 0, create: true };
-        let storage = Arc::new(SimDisk::new(1));
+        let storage = Arc::new(disk.clone());
         let (log, _) =
             ShardLog::recover(storage, Path::new("/log"), config, 1, None, &mut |_| Ok(())).unwrap();
         let core = ShardCore::new(IndexWriter::new(IndexConfig::new(1)), Log::Wal(log));
         let clock = ManualClock::new(Timestamp(1));
-        let mut actor = Actor::new(core, Arc::new(clock.clone()), u64::MAX);
-        let run = RunId::from_bytes([1; 16]);
+        (Actor::new(core, Arc::new(clock.clone()), sync_bytes), clock)
+    }
+
+    fn write(actor: &mut Actor, run: u8) {
+        let run = RunId::from_bytes([run; 16]);
         let mut request = CommitRequest::new(run);
         request.writes.push((run, Write::CreateRun(Box::new(RunMeta::new(run, "r")))));
         actor.begin_turn();
         actor.core_mut().commit(request).unwrap();
+    }
+
+    #[test]
+    fn what_a_failed_sync_left_does_not_keep_the_home_thread_busy() {
+        let disk = SimDisk::new(1);
+        let (mut actor, _) = actor(&disk, 64);
+        write(&mut actor, 1);
+        assert!(actor.wants_sync() && actor.wants_home());
+        let mut job = actor.begin_sync().unwrap();
+        disk.fail(disk.ops() + 1, FaultKind::Eio, None, true);
+        turn::SyncJob::run(&mut job);
+        actor.finish_sync(job).unwrap_err();
+        assert!(actor.core_mut().log().wal().unwrap().unsynced_bytes() >= 64);
+        assert!(!actor.wants_sync() && !actor.wants_home(), "for ever");
+    }
+
+    #[test]
+    fn a_sync_at_no_bytes_is_one_at_any() {
+        let disk = SimDisk::new(1);
+        let (mut actor, _) = actor(&disk, 0);
+        assert!(!actor.wants_sync() && !actor.wants_home(), "there is nothing to sync, for ever");
+        write(&mut actor, 1);
+        assert!(actor.wants_sync() && actor.wants_home());
+    }
+
+    #[test]
+    fn a_log_that_takes_no_deletes_does_not_keep_the_home_thread_busy() {
+        let (mut actor, clock) = actor(&SimDisk::new(1), u64::MAX);
+        let run = RunId::from_bytes([1; 16]);
+        write(&mut actor, 1);
         actor.core_mut().put(run, Tag::Kv, b"k", Value::Null, Some(Timestamp(10)), Condition::Any).unwrap();
         let log = actor.core_mut().log_mut().wal_mut().unwrap();
         drop(log.begin_sync().unwrap());

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::error::{ApplyError, LogError};
+use crate::found::survey;
 use crate::lsn::Lsn;
 use crate::record::RecordView;
-use crate::scan::{survey, walk};
+use crate::scan::walk;
 use crate::storage::{OpenMode, Storage};
 
 /// Hands out, in order, every transaction through record `through` of the log in `dir`, from its first record on, with what was
@@ -34,7 +35,7 @@ pub fn read_from_beginning(
             return Err(LogError::damaged(&segment.path, 28, "all that was written to it", "an erased rest"));
         }
     }
-    let walked = walk(segments, shard, Lsn::ZERO, &mut |record| {
+    let walked = walk(storage, segments, shard, Lsn::ZERO, &mut |record| {
         if record.lsn <= through { apply(record) } else { Ok(()) }
     })?;
     if walked.last_lsn < through.0 {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::end_of_log::{EndCase, Verdict};
 use crate::error::{ApplyError, LogError};
+use crate::found::{Start, survey};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::lsn::Lsn;
 use crate::record::{ALIGN_BYTES, HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{Start, intact, is_zero, survey, walk};
+use crate::scan::{intact, is_zero, walk};
 use crate::segment::{SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, parse_segment_name, segment_name};
 use crate::storage::{OpenMode, Storage, read_all, read_exact_at};
 
@@ -67,7 +68,7 @@ pub fn check(
         if segments.is_empty() {
             return Err(LogError::Missing { dir: dir.to_path_buf() });
         }
-        walk(segments, shard, from.unwrap_or(Lsn::ZERO), &mut |_| Ok(()))
+        walk(storage, segments, shard, from.unwrap_or(Lsn::ZERO), &mut |_| Ok(()))
     });
     match opened {
         Ok(w) => {

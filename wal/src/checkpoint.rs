@@ -243,7 +243,7 @@ impl CheckpointWriter {
             self.storage.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))?;
         }
         hit(Failpoint::CheckpointNamed);
-        Ok(self.path.clone())
+        Ok(std::mem::take(&mut self.path))
     }
 }
 

@@ -8,15 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{ApplyError, LogError};
+use crate::found::Start;
 use crate::index::{SegmentIndex, first_expected, header_of};
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{Expect, Start, expected, intact};
+use crate::scan::{Expect, expected, intact};
 use crate::segment::{
     SEGMENT_HEADER_BYTES, START_BYTES, SegmentHeader, index_name, parse_gap_name, parse_segment_name,
     segment_name,
 };
 use crate::storage::{File, OpenMode, Storage, read_exact_at};
+
+/// Most archived segments that are kept open at a time: an archive grows for ever, and a process may only have so many files open.
+/// Nobody takes them away, so that each can be opened again. Those of the log's own directory stay open: a checkpoint may take
+/// them away.
+const MAX_OPEN_ARCHIVED: usize = 16;
 
 /// Reads transactions by run. Not `Sync` state of any log: make one per reader.
 #[derive(Debug)]
@@ -107,6 +113,10 @@ impl HistoryReader {
                 Ok(header)
             };
             let header = read().map_err(|error| unless_reused(&*self.storage, &path, error))?;
+            let is_archived = |path: &Path| path.parent() != self.dirs.first().map(PathBuf::as_path);
+            if self.open.values().filter(|open| is_archived(&open.path)).count() >= MAX_OPEN_ARCHIVED {
+                self.open.retain(|_, open| !is_archived(&open.path));
+            }
             self.open.insert(number, Segment { path, file, len, header });
         }
         Ok(&self.open[&number])

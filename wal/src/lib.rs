@@ -35,6 +35,7 @@ mod end_of_log;
 pub mod erase;
 mod error;
 pub mod failpoint;
+mod found;
 pub mod history;
 pub mod index;
 pub mod limits;

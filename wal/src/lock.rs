@@ -1,7 +1,7 @@
 //! One process per directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::LogError;
@@ -54,17 +54,23 @@ impl DirLock {
         Ok(DirLock { file, process: std::process::id(), path })
     }
 
-    /// Writes this process's id into the file, for others to name: once the directory is known to be this process's to change.
+    /// Writes this process's id into the file, for others to name: once the directory is known to be this process's to change. A disk
+    /// that is full may keep it from being there, and nothing else.
     ///
     /// # Errors
     /// [`LogError::Io`]; the lock is held all the same.
     pub fn announce(&mut self) -> Result<(), LogError> {
+        let id = std::process::id().to_string();
         let write = |file: &mut File| {
-            file.set_len(0)?;
             file.rewind()?;
-            write!(file, "{}", std::process::id())
+            // Cut behind it: to give the room back first may be to lose it.
+            file.write_all(id.as_bytes())?;
+            file.set_len(id.len() as u64)
         };
-        write(&mut self.file).map_err(LogError::io("write", &self.path))
+        match write(&mut self.file) {
+            Err(e) if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
+            other => other.map_err(LogError::io("write", &self.path)),
+        }
     }
 }
 

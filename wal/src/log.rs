@@ -230,9 +230,11 @@ impl ShardLog {
     /// without being committed.
     fn append_split(&mut self, entry: Entry<'_>) -> Result<Lsn, LogError> {
         let total = (entry.payload.len() as u64).to_le_bytes();
-        let here = self.limit.saturating_sub(self.offset);
+        let here = part_room(self.limit.saturating_sub(self.offset));
+        // Room for no more than the length is not begun in.
+        let here = if here > total.len() as u64 { here } else { 0 };
         self.ensure_spares(|spares| {
-            let room: u64 = std::iter::once(part_room(here))
+            let room: u64 = std::iter::once(here)
                 .chain(spares.iter().map(|s| part_room(fresh_room(s.header.bytes))))
                 .sum();
             room >= entry.payload.len() as u64 + total.len() as u64
@@ -263,13 +265,23 @@ impl ShardLog {
         }
     }
 
-    /// Makes spares until there are enough.
+    /// Makes spares until there are enough. Where that fails, one more than there were is kept: a large transaction that is
+    /// refused must not go on holding all the room that was left, which the next checkpoint needs, nor the open files.
     fn ensure_spares(&mut self, enough: impl Fn(&VecDeque<Spare>) -> bool) -> Result<(), LogError> {
+        let before = self.spares.len();
         while !enough(&self.spares) {
             let header = self.new_header();
             let recycle = self.recyclable.pop();
-            let spare = make(&*self.storage, &self.dir, header, recycle.as_deref(), self.maps())?;
-            self.spares.push_back(spare);
+            match make(&*self.storage, &self.dir, header, recycle.as_deref(), self.maps()) {
+                Ok(spare) => self.spares.push_back(spare),
+                Err(error) => {
+                    for spare in self.spares.drain((before + 1).min(self.spares.len())..) {
+                        // Where it stays, or comes back in a power cut, recovery takes it for what it is: not begun.
+                        let _ = self.storage.remove(&spare.path);
+                    }
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use crate::end_of_log::{EndCase, Verdict};
 use crate::error::{ApplyError, LogError};
 use crate::failpoint::{Failpoint, hit};
+use crate::found::{Found, survey};
 use crate::limits::PREFAULT_MAX_BYTES;
 use crate::log::{Active, Config, Mode, Resume, SealedSegment, ShardLog};
 use crate::lsn::Lsn;
 use crate::record::{RecordView, kind};
-use crate::scan::{Found, Link, Walk, is_zero, offset_after, survey, tail_copy, walk};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
+use crate::scan::{Link, Walk, is_zero, offset_after, tail_copy, walk};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, salt, zero};
 use crate::spare::{Spare, make};
-use crate::storage::{Mapped, OpenMode, Storage, write_atomically};
+use crate::storage::{File, Mapped, OpenMode, Storage, write_atomically};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl ShardLog {
         if segments.is_empty() && (from > Lsn::ZERO || !config.create) {
             return Err(LogError::Missing { dir: dir.to_path_buf() });
         }
-        let walked = walk(segments, config.shard, from, apply)?;
+        let walked = walk(&*storage, segments, config.shard, from, apply)?;
         hit(Failpoint::RecoverRead);
         Ok(ReadLog { storage, dir: dir.to_path_buf(), config, seed, walked })
     }
@@ -256,16 +257,12 @@ impl Repair<'_> {
         let (spares, next_number) = self.keep_spares(&w, here, newest)?;
         let segment = &w.segments[last.index];
         let header = segment.header.map_err(|_| LogError::Missing { dir: self.dir.to_path_buf() })?;
-        let map = self.map(segment, header)?;
+        let file = segment.open(self.storage, OpenMode::ReadWrite)?;
+        let map = self.map(segment, &*file, header, last.end)?;
         // Only what may be written soon: every page made ready is written out once more.
-        segment.file.prefault(last.end, PREFAULT_MAX_BYTES);
+        file.prefault(last.end, PREFAULT_MAX_BYTES);
         let resume = Resume {
-            active: Active {
-                header,
-                path: segment.path.clone(),
-                file: segment.file.clone(),
-                first_lsn: last.first_lsn,
-            },
+            active: Active { header, path: segment.path.clone(), file, first_lsn: last.first_lsn },
             map,
             offset: last.end,
             last_lsn: w.last_lsn,
@@ -315,12 +312,11 @@ impl Repair<'_> {
         let mut buf = Vec::new();
         for link in w.chain.iter().filter(|l| l.last_lsn > w.vouched && l.last_lsn >= l.first_lsn) {
             let segment = &w.segments[link.index];
-            segment.load(&mut buf)?;
+            segment.load(self.storage, &mut buf)?;
             let at = offset_after(&buf, link.end, w.vouched);
-            segment
-                .file
-                .write_at(at, &buf[at as usize..link.end as usize])
-                .and_then(|()| segment.file.sync_data())
+            let file = segment.open(self.storage, OpenMode::ReadWrite)?;
+            file.write_at(at, &buf[at as usize..link.end as usize])
+                .and_then(|()| file.sync_data())
                 .map_err(LogError::io("make durable", &segment.path))?;
         }
         Ok(())
@@ -330,7 +326,7 @@ impl Repair<'_> {
     fn cut(&self, w: &mut Walk, last: Link) -> Result<TornTail, LogError> {
         let segment = &w.segments[last.index];
         let mut buf = Vec::new();
-        segment.load(&mut buf)?;
+        segment.load(self.storage, &mut buf)?;
         let tail = &buf[last.end as usize..];
         let used = tail.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1);
         let copy = tail_copy(self.dir, segment.number, last.end);
@@ -348,7 +344,7 @@ impl Repair<'_> {
         let here = segment.number;
         // Newest first, each made durable: a crash must not leave a gap that looks like a missing segment.
         for later in w.segments.iter().rev().filter(|s| s.number > here) {
-            later.load(&mut buf)?;
+            later.load(self.storage, &mut buf)?;
             if is_zero(&buf[SEGMENT_HEADER_BYTES as usize..]) {
                 self.storage.remove(&later.path).map_err(LogError::io("remove", &later.path))?;
                 hit(Failpoint::RecoverLaterRemoved);
@@ -385,18 +381,31 @@ impl Repair<'_> {
         Ok((spares, newest + 1))
     }
 
-    fn map(&self, segment: &Found, header: SegmentHeader) -> Result<Option<Box<dyn Mapped>>, LogError> {
-        Ok(match self.config.mode {
-            Mode::Buffered => {
-                Some(segment.file.map(header.bytes).map_err(LogError::io("map", &segment.path))?)
-            }
-            Mode::Strict => None,
-        })
+    /// Maps a segment that is written on from `end`, behind which it holds nothing.
+    fn map(
+        &self,
+        segment: &Found,
+        file: &dyn File,
+        header: SegmentHeader,
+        end: u64,
+    ) -> Result<Option<Box<dyn Mapped>>, LogError> {
+        if self.config.mode == Mode::Strict {
+            return Ok(None);
+        }
+        if file.has_holes().map_err(LogError::io("measure", &segment.path))? {
+            // A copy of the database may have left its zeroes out: a store there would have to find room, and end the process
+            // where there is none.
+            zero(file, end, header.bytes)
+                .and_then(|()| file.sync_data())
+                .map_err(LogError::room("fill", &segment.path))?;
+        }
+        Ok(Some(file.map(header.bytes).map_err(LogError::io("map", &segment.path))?))
     }
 
     fn spare_of(&self, segment: &Found, header: SegmentHeader) -> Result<Spare, LogError> {
-        let map = self.map(segment, header)?;
-        Ok(Spare { header, path: segment.path.clone(), file: segment.file.clone(), map, _token: None })
+        let file = segment.open(self.storage, OpenMode::ReadWrite)?;
+        let map = self.map(segment, &*file, header, SEGMENT_HEADER_BYTES)?;
+        Ok(Spare { header, path: segment.path.clone(), file, map, _token: None })
     }
 }
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crate::copies::Copies;
 use crate::error::{ApplyError, LogError};
+use crate::found::Start;
 use crate::history::HistoryReader;
 use crate::index::{Page, SegmentIndex};
 use crate::record::{HEADER_BYTES, Header, Part, Position, RecordView, kind, record_bytes};
-use crate::scan::{Start, intact};
+use crate::scan::intact;
 use crate::seen::{Archived, Seen, Tail};
 use crate::segment::{SegmentHeader, segment_name};
 use crate::storage::read_exact_at;

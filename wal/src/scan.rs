@@ -3,19 +3,17 @@
 //! Nothing here writes: recovery, `check`, salvage and history all read through this.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::end_of_log::{EndCase, Evidence, Fault, judge};
-use crate::error::{ApplyError, Corruption, LogError};
-use crate::limits::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, SCAN_BUDGET_FACTOR};
+use crate::error::{ApplyError, LogError};
+use crate::found::Found;
+use crate::limits::SCAN_BUDGET_FACTOR;
 use crate::lsn::Lsn;
 use crate::record::{
     ALIGN_BYTES, HEADER_BYTES, Header, Part, Position, RecordView, checksum, kind, record_bytes,
 };
-use crate::segment::{
-    FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_name, segment_name,
-};
-use crate::storage::{File, OpenMode, Storage, read_exact_at};
+use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::storage::Storage;
 
 /// What the next record has to be.
 #[derive(Clone, Copy, Debug)]
@@ -82,119 +80,6 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     words.into_iter().all(|w| w.iter().fold(tail, |a, b| a | b) == 0) && rest.iter().all(|b| *b == 0)
 }
 
-/// A segment's file as found in the directory.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) number: u64,
-    pub(crate) path: Arc<Path>,
-    pub(crate) file: Arc<dyn File>,
-    pub(crate) len: u64,
-    /// `Err` if the header is damaged.
-    pub(crate) header: Result<SegmentHeader, HeaderFault>,
-    pub(crate) start: Option<Start>,
-}
-
-/// An intact start record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
-    pub(crate) lsn: u64,
-    pub(crate) prev_crc: u32,
-    pub(crate) from_segment: u64,
-    pub(crate) from_end: u64,
-}
-
-impl Start {
-    pub(crate) fn read(bytes: &[u8], at: usize, header: &SegmentHeader) -> Option<Start> {
-        let (head, payload, _) = intact(bytes, at).ok()?;
-        let right = head.kind == kind::START
-            && head.lsn > 0
-            && head.salt == header.salt
-            && head.shard == header.shard;
-        let payload: &[u8; 16] = payload.try_into().ok()?;
-        right.then(|| Start {
-            lsn: head.lsn,
-            prev_crc: head.prev_crc,
-            from_segment: u64::from_le_bytes(payload[..8].try_into().expect("eight bytes")),
-            from_end: u64::from_le_bytes(payload[8..].try_into().expect("eight bytes")),
-        })
-    }
-}
-
-impl Found {
-    /// Reads the whole file into `buf`.
-    pub(crate) fn load(&self, buf: &mut Vec<u8>) -> Result<(), LogError> {
-        buf.resize(self.len as usize, 0);
-        read_exact_at(&*self.file, 0, buf).map_err(LogError::io("read", &self.path))
-    }
-
-    fn corrupt(
-        &self,
-        case: EndCase,
-        offset: u64,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Corruption {
-        Corruption {
-            file: self.path.to_path_buf(),
-            offset,
-            case,
-            expected: expected.into(),
-            found: found.into(),
-        }
-    }
-}
-
-/// Opens every segment in `dir`, in the order of their numbers, and reads headers and start records. Only faults that
-/// no crash can cause and that need no context are errors here.
-pub(crate) fn survey(
-    storage: &dyn Storage,
-    dir: &Path,
-    shard: u16,
-    mode: OpenMode,
-) -> Result<Vec<Found>, LogError> {
-    let mut all = Vec::new();
-    let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
-    for number in names.iter().filter_map(|name| parse_segment_name(name)) {
-        let path: Arc<Path> = dir.join(segment_name(number)).into();
-        let file = storage.open(&path, mode).map_err(LogError::io("open", &path))?;
-        let len = file.len().map_err(LogError::io("measure", &path))?;
-        let mut head = vec![0; len.min(SEGMENT_HEADER_BYTES + 256) as usize];
-        read_exact_at(&*file, 0, &mut head).map_err(LogError::io("read", &path))?;
-        let header = SegmentHeader::decode(&head);
-        let start = header.ok().and_then(|h| Start::read(&head, SEGMENT_HEADER_BYTES as usize, &h));
-        let found = Found { number, path, file, len, header, start };
-        match header {
-            Err(HeaderFault::Newer(version)) => {
-                return Err(LogError::NewerFormat {
-                    file: found.path.to_path_buf(),
-                    found: version,
-                    supported: FORMAT_VERSION,
-                });
-            }
-            Ok(h) if h.number != number => {
-                let (e, f) = (format!("segment {number:016x}"), format!("segment {:016x}", h.number));
-                return Err(found.corrupt(EndCase::Misnamed, 16, e, f).into());
-            }
-            Ok(h) if h.shard != shard => {
-                let (e, f) = (format!("shard {shard}"), format!("shard {}", h.shard));
-                return Err(found.corrupt(EndCase::WrongShard, 10, e, f).into());
-            }
-            Ok(h) if h.bytes != len => {
-                let (e, f) = (format!("{} bytes", h.bytes), format!("{len} bytes"));
-                return Err(found.corrupt(EndCase::WrongLength, len.min(h.bytes), e, f).into());
-            }
-            // Before anything is allocated for it.
-            Ok(_) | Err(_) if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&len) => {
-                let e = format!("{MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES} bytes");
-                return Err(found.corrupt(EndCase::WrongLength, 0, e, format!("{len} bytes")).into());
-            }
-            _ => {}
-        }
-        all.push(found);
-    }
-    Ok(all)
-}
-
 /// A transaction of several records whose commit record has not come yet.
 #[derive(Debug, Default)]
 struct Assembly {
@@ -238,6 +123,7 @@ pub(crate) type Apply<'a> = dyn FnMut(RecordView<'_>) -> Result<(), ApplyError> 
 
 /// Follows the log from the newest segment that `from` allows, handing out what comes after `from`.
 pub(crate) fn walk(
+    storage: &dyn Storage,
     segments: Vec<Found>,
     shard: u16,
     from: Lsn,
@@ -262,7 +148,7 @@ pub(crate) fn walk(
     let mut buf = Vec::new();
     let mut index = base;
     loop {
-        w.segments[index].load(&mut buf)?;
+        w.segments[index].load(storage, &mut buf)?;
         let (end, fault, sealed) =
             read_segment(&mut w, index, index == base, &buf, shard, from, &mut assembly, apply)?;
         let next = match sealed {
@@ -300,7 +186,7 @@ pub(crate) fn walk(
             index = next;
             continue;
         }
-        let evidence = gather(&mut w, index, end, fault, &mut buf, shard, from)?;
+        let evidence = gather(storage, &mut w, index, end, fault, &mut buf, shard, from)?;
         w.case = judge(&evidence);
         if w.case.verdict() == crate::end_of_log::Verdict::Corrupt {
             let (expected, found) = fault.map_or_else(Default::default, |f| f.describe(w.last_lsn + 1));
@@ -532,7 +418,9 @@ fn odd_record(
 }
 
 /// Everything the table wants to know about the place `end` in segment `index`. `buf` holds that segment.
+#[allow(clippy::too_many_arguments)]
 fn gather(
+    storage: &dyn Storage,
     w: &mut Walk,
     index: usize,
     end: u64,
@@ -558,7 +446,7 @@ fn gather(
         w.dropped += seen.records;
     }
     for later in w.segments.iter().filter(|s| s.number > here) {
-        later.load(buf)?;
+        later.load(storage, buf)?;
         if is_zero(&buf[SEGMENT_HEADER_BYTES as usize..]) {
             continue;
         }

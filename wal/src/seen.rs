@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::LogError;
+use crate::found::Start;
 use crate::record::{HEADER_BYTES, Header, Part, kind, record_bytes};
-use crate::scan::{Expect, Start, expected, intact};
+use crate::scan::{Expect, expected, intact};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::{File, read_exact_at};
 

@@ -4,6 +4,7 @@
 //! in. It is written and synced under a temporary name before the segment gets its own: a file named like a segment
 //! whose header is damaged is therefore always damage, never a crash.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,6 +153,18 @@ fn number_in(name: &str, ending: &str) -> Option<u64> {
     (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()
 }
 
+/// Writes zeroes from one offset to another.
+pub(crate) fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let zeroes = vec![0; ZERO_CHUNK_BYTES.min(to.saturating_sub(from) as usize)];
+    let mut at = from;
+    while at < to {
+        let n = (to - at).min(zeroes.len() as u64);
+        file.write_at(at, &zeroes[..n as usize])?;
+        at += n;
+    }
+    Ok(())
+}
+
 /// Makes a segment ready for use: zeroed, headed, synced, named, the name synced. `recycle` is an old file whose
 /// blocks are used again. Blocking; runs outside the shard's turn unless the writer has run out of segments.
 ///
@@ -180,13 +193,7 @@ pub(crate) fn prepare(
         if file.len().map_err(LogError::io("measure", &tmp))? > header.bytes {
             file.set_len(header.bytes).map_err(LogError::io("cut", &tmp))?;
         }
-        let zeroes = vec![0; ZERO_CHUNK_BYTES.min(header.bytes as usize)];
-        let mut at = 0;
-        while at < header.bytes {
-            let n = (header.bytes - at).min(zeroes.len() as u64);
-            file.write_at(at, &zeroes[..n as usize]).map_err(LogError::room("zero", &tmp))?;
-            at += n;
-        }
+        zero(&*file, 0, header.bytes).map_err(LogError::room("zero", &tmp))?;
         hit(Failpoint::SpareZeroed);
         file.write_at(0, &header.encode()).map_err(LogError::room("write the header of", &tmp))?;
         hit(Failpoint::SpareHeaded);

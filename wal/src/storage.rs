@@ -80,6 +80,10 @@ pub trait File: Send + Sync + Debug {
     fn prefault(&self, offset: u64, bytes: u64) {
         let _ = (offset, bytes);
     }
+    /// Whether some of its bytes have no room on the disk yet, such as zeroes that a copy left out.
+    fn has_holes(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Maps the first `len` bytes for writing. They must have been written before (not only `set_len`): see
     /// [`Mapped::store`].
     fn map(&self, len: u64) -> io::Result<Box<dyn Mapped>>;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::payload;
-use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
+use in_mem_wal::checkpoint::{checkpoint_name, list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::limits::MAX_CHECKPOINT_ENTRY_BYTES;
+use in_mem_wal::storage::sim::{FaultKind, OpKind};
 use in_mem_wal::{CheckpointInfo, CheckpointReader, CheckpointWriter, LogError, Lsn, SimDisk, Storage};
 
 fn dir() -> PathBuf {
@@ -112,7 +113,7 @@ fn pruning_leaves_what_is_being_written() {
         write(&disk, covers, &entries()).expect("written");
     }
     // One that was interrupted before the newest, and one that is on its way.
-    drop(CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(7)).expect("begun"));
+    disk.put(&dir().join(checkpoint_name(Lsn(7))).with_added_extension("part"), payload(7, 100));
     let mut writer = CheckpointWriter::create(Arc::new(disk.clone()), &dir(), info(12)).expect("begun");
     for keep in [0, 1] {
         assert_eq!(prune_checkpoints(&disk, &dir(), keep).expect("pruned"), u64::from(keep == 0));
@@ -200,4 +201,22 @@ fn an_entry_over_the_limit_is_refused_and_not_in_it() {
     writer.push(b"after").expect("written");
     let path = writer.finish().expect("written");
     assert_eq!(read(&disk, &path).expect("sound"), [&b"before"[..], b"after"]);
+}
+
+#[test]
+fn one_that_finds_no_room_leaves_what_there_is() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(Some(100));
+    write(&disk, 5, &entries()).expect_err("is refused");
+    assert_eq!(
+        disk.files(),
+        [] as [PathBuf; 0],
+        "a file under another name that the next one does not replace"
+    );
+    disk.set_capacity(None);
+    disk.fail(disk.ops() + 1, FaultKind::Eio, Some(OpKind::Rename), true);
+    write(&disk, 5, &entries()).expect_err("is refused");
+    assert_eq!(disk.files(), [] as [PathBuf; 0]);
+    disk.heal();
+    write(&disk, 5, &entries()).expect("written");
 }

@@ -165,6 +165,20 @@ impl SmallDisk {
         mount.args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(dir.path());
         mount.output().is_ok_and(|output| output.status.success()).then_some(Self { dir, mounted: true })
     }
+
+    /// Takes all the room there is left; gives the file that does.
+    fn fill(&self) -> std::path::PathBuf {
+        use std::io::Write;
+        let ballast = self.dir.path().join("ballast");
+        let mut bytes = 64 << 20;
+        while bytes > 0 {
+            let mut file = std::fs::File::options().create(true).append(true).open(&ballast).expect("opens");
+            if file.write_all(&vec![1; bytes]).is_err() {
+                bytes /= 2;
+            }
+        }
+        ballast
+    }
 }
 
 impl Drop for SmallDisk {
@@ -225,5 +239,79 @@ fn a_real_full_disk_raises_no_signal() {
         db.close().expect("closes");
         drop(db);
         std::fs::remove_dir_all(&path).expect("removes");
+    }
+}
+
+/// What some ways to copy a directory make of a file: its zeroes have no room on the disk.
+fn leave_zeroes_out(path: &std::path::Path) {
+    use std::os::unix::fs::FileExt;
+    let bytes = std::fs::read(path).expect("reads");
+    std::fs::remove_file(path).expect("removes");
+    let sparse = std::fs::File::create(path).expect("creates");
+    sparse.set_len(bytes.len() as u64).expect("no room is needed");
+    for (place, page) in (0u64..).zip(bytes.chunks(4 << 10)) {
+        if page.iter().any(|byte| *byte != 0) {
+            sparse.write_all_at(page, place * (4 << 10)).expect("writes");
+        }
+    }
+}
+
+/// A store into the mapped log that finds no room there ends the process with SIGBUS.
+#[test]
+fn a_copy_that_left_zeroes_out_raises_no_signal() {
+    let Some(disk) = SmallDisk::find() else {
+        println!("skipped: as above");
+        return;
+    };
+    let path = disk.dir.path().join("copied");
+    let open = || Database::builder().path(&path).shards(1).segment_bytes(2 << 20).open();
+    let db = open().expect("opens");
+    let run = db.begin_run("copied").expect("begins");
+    run.kv().put("before", 1).expect("puts");
+    let id = run.id();
+    db.close().expect("closes");
+    drop((run, db));
+    leave_zeroes_out(&path.join("gen-0001/shard-0000/0000000000000001.wal"));
+    let ballast = disk.fill();
+    let refused = open().and_then(|db| {
+        let run = db.run(id)?;
+        (0..1_000).try_for_each(|i| run.kv().put(format!("k{i}"), vec![7u8; 1_000]).map(|_| ()))
+    });
+    let refused = refused.expect_err("there is no room");
+    assert!(refused.to_string().contains("space"), "{refused}");
+    std::fs::remove_file(&ballast).expect("removes");
+    let db = open().expect("opens");
+    let run = db.run(id).expect("is there");
+    assert_eq!(run.kv().get("before").expect("reads"), Some(1.into()));
+    (0..1_000).try_for_each(|i| run.kv().put(format!("k{i}"), vec![7u8; 1_000]).map(|_| ())).expect("puts");
+    db.close().expect("closes");
+}
+
+/// All that an opening needs was there before.
+#[test]
+fn a_database_on_a_disk_that_is_full_is_opened() {
+    let Some(disk) = SmallDisk::find() else {
+        println!("skipped: as above");
+        return;
+    };
+    for (name, durability) in [("buffered", Durability::buffered()), ("strict", Durability::Strict)] {
+        let path = disk.dir.path().join(name);
+        let open =
+            || Database::builder().path(&path).shards(1).durability(durability).segment_bytes(1 << 20).open();
+        let db = open().expect("opens");
+        let run = db.begin_run("there").expect("begins");
+        run.kv().put("before", 1).expect("puts");
+        let id = run.id();
+        db.close().expect("closes");
+        drop((run, db));
+        // As where it was made by a process that was killed before it had opened the database.
+        std::fs::write(path.join("LOCK"), "").expect("empties");
+        let ballast = disk.fill();
+        let db = open().expect("nothing needs room");
+        let run = db.run(id).expect("is there");
+        assert_eq!(run.kv().get("before").expect("reads"), Some(1.into()));
+        run.kv().put("more", 1).expect("there is room in the segment");
+        db.close().expect("closes");
+        std::fs::remove_file(&ballast).expect("removes");
     }
 }

@@ -83,6 +83,19 @@ fn memory_only_has_no_path() {
     assert!(matches!(refused, Err(Error::Open(OpenError::Setting { setting: "durability", .. }))));
 }
 
+/// The thread that goes by them would do nothing else.
+#[test]
+fn intervals_of_no_length_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("db");
+    let none = std::time::Duration::ZERO;
+    let refused = quiet(&path).checkpoint_interval(Some(none)).open();
+    assert!(matches!(refused, Err(Error::Open(OpenError::Setting { setting: "checkpoint_interval", .. }))));
+    let refused = quiet(&path).retention_interval(none).open();
+    assert!(matches!(refused, Err(Error::Open(OpenError::Setting { setting: "retention_interval", .. }))));
+    assert!(!path.exists(), "nothing was made");
+}
+
 #[test]
 fn a_database_whose_manifest_is_gone_is_not_taken_for_a_new_one() {
     let dir = tempfile::tempdir().expect("a directory");

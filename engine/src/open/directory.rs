@@ -90,6 +90,7 @@ impl Directory {
         // Before the lock, which is a file.
         read_manifest(&**storage, path)?;
         storage.create_dir_all(path).map_err(io("make the directory", path))?;
+        let path = &*lasting(path, config.storage.is_none())?;
         let lock = if config.storage.is_none() { Some(DirLock::acquire(path)?) } else { None };
         // Again, now that nobody else can be making it.
         let found = read_manifest(&**storage, path)?;
@@ -173,6 +174,12 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// The name of a directory that goes on meaning it when the process goes to another working directory, or a link on the way to it
+/// is turned elsewhere: files of the next segment must not go into whatever database the old name leads to by then.
+pub(crate) fn lasting(path: &Path, on_file_system: bool) -> Result<PathBuf, OpenError> {
+    if on_file_system { path.canonicalize().map_err(io("find", path)) } else { Ok(path.to_owned()) }
 }
 
 /// Whether every shard of the generation must have a checkpoint.

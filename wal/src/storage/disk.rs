@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::mapped::{MappedFile, Region};
 use super::{File, Mapped, OpenMode, Storage};
+
+/// What the system counts a file's blocks in, whatever the file system's own are.
+const BLOCK_BYTES: u64 = 512;
 
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
@@ -120,6 +123,11 @@ impl File for DiskFile {
         if let Some(region) = self.region.get() {
             region.prefault(offset, bytes);
         }
+    }
+
+    fn has_holes(&self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        Ok(metadata.blocks() * BLOCK_BYTES < metadata.len())
     }
 
     fn map(&self, len: u64) -> io::Result<Box<dyn Mapped>> {
