@@ -29,6 +29,7 @@
 
 mod beginning;
 pub mod check;
+mod check_history;
 pub mod checkpoint;
 mod copies;
 mod end_of_log;
@@ -57,6 +58,7 @@ mod sync;
 
 pub use beginning::read_from_beginning;
 pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
+pub use check_history::check_history;
 pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};
 pub use erase::{Erased, Fate, erase, remove_set_aside};

@@ -8,10 +8,10 @@ use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_shard::core::effect::EffectReader;
 use in_mem_shard::core::{CheckpointItem, Log, ShardCore};
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, Lsn, Manifest, Storage};
+use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, LogError, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::{Alone, Problem, shards_of};
+use super::{Alone, Problem, Shards, serious, shards_of};
 use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
@@ -70,11 +70,11 @@ pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
 pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
     refuse_what_is_there(&**storage, to)?;
     let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
-    let (generation, shards) = shards_of(&**storage, from, &mut report.lost)?;
+    let Shards { generation, shards, is_based } = shards_of(&**storage, from, &mut report.lost)?;
     let mut cores = Vec::with_capacity(usize::from(shards));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(from, generation, shard);
-        cores.push(read_shard(&**storage, &dir, shard, &mut report)?);
+        cores.push(read_shard(&**storage, &dir, shard, is_based, &mut report)?);
     }
     let manifest = based_on_checkpoints(Manifest {
         shard_count: shards,
@@ -101,24 +101,23 @@ fn read_shard(
     storage: &dyn Storage,
     dir: &Path,
     shard: u16,
+    is_based: bool,
     report: &mut SalvageReport,
 ) -> Result<ShardCore, OpenError> {
-    let lost = |file: &Path, offset: u64, what: String| Problem {
-        file: file.to_owned(),
-        offset,
-        bytes: 0,
-        what,
-        serious: true,
-    };
     let config = Config::default();
     let mut core = ShardCore::new(index(&config), Log::None);
     let checkpoints = match list_checkpoints(storage, dir) {
         Ok(checkpoints) => checkpoints,
         Err(error) => {
-            report.lost.push(lost(dir, 0, error.to_string()));
+            report.lost.push(serious(dir, 0, error.to_string()));
             return Ok(core);
         }
     };
+    if is_based && checkpoints.is_empty() {
+        // However whole the log behind it is.
+        let missing = LogError::NoCheckpoint { dir: dir.to_owned() };
+        report.lost.push(serious(dir, 0, missing.to_string()));
+    }
     // A whole one, where there is one; of damaged ones, what comes before the damage.
     let mut parts: Vec<Part> = Vec::new();
     let mut whole = None;
@@ -126,7 +125,7 @@ fn read_shard(
         let mut reader = match CheckpointReader::open(storage, &path, shard) {
             Ok(reader) => reader,
             Err(error) => {
-                report.lost.push(lost(&path, 0, error.to_string()));
+                report.lost.push(serious(&path, 0, error.to_string()));
                 continue;
             }
         };
@@ -147,7 +146,7 @@ fn read_shard(
             }
             Some(error) => {
                 let what = format!("{error}; {} entries before it are saved", part.items.len());
-                report.lost.push(lost(&path, 0, what));
+                report.lost.push(serious(&path, 0, what));
                 parts.push(part);
             }
         }

@@ -43,7 +43,7 @@ pub struct Commit {
 }
 
 /// The generations before the present one that are kept for their history, oldest first, each with its count of shards.
-pub(super) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
+pub(crate) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
     let manifest = Manifest::read(storage, path)?;
     let properties = manifest.map(|manifest| manifest.properties).unwrap_or_default();
     let mut kept: Vec<_> = properties

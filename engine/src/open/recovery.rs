@@ -197,8 +197,9 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     let storage = &**place.storage;
     let checkpoints = match list_checkpoints(storage, &place.dir) {
         Ok(checkpoints) => checkpoints,
-        // The directory is gone: the log says so, by name.
-        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(LogError::Missing { dir: place.dir.clone() }.into());
+        }
         Err(error) => return Err(error.into()),
     };
     let mut damage: Option<(Lsn, LogError)> = None;
@@ -219,7 +220,7 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     }
     if place.based && damage.is_none() {
         return Err(OpenError::CheckpointLost {
-            source: Arc::new(LogError::Missing { dir: place.dir.clone() }),
+            source: Arc::new(LogError::NoCheckpoint { dir: place.dir.clone() }),
             instead: "the shard began with a checkpoint, and there is none".to_owned(),
         });
     }
