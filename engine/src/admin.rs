@@ -5,11 +5,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use in_mem_model::codec::DecodeError;
 use in_mem_model::{RunId, Version};
-use in_mem_shard::core::CheckpointItem;
 use in_mem_shard::core::effect::EffectReader;
+use in_mem_shard::core::{CheckpointItem, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{CheckpointReader, DiskStorage, LogError, Lsn, Manifest, Storage, check_history};
+use in_mem_wal::{
+    CheckpointReader, DiskStorage, LogError, Lsn, Manifest, RecordView, Storage, check_history,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::ARCHIVE;
@@ -219,24 +222,29 @@ fn check_shard(
     // The bytes are as they were written; are they what this version writes?
     let read = in_mem_wal::salvage(storage, dir, &mut |record| {
         checked.transactions += 1;
-        let mut effects = EffectReader::new(record.payload, RunId::from_bytes(record.run));
-        loop {
-            match effects.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    let what =
-                        format!("the transaction at version {} cannot be read: {error}", record.version);
-                    problems.push(serious(dir, record.position.offset, what));
-                    return Ok(());
-                }
-            }
+        let readable = effects_of(&record).map_err(|error| error.to_string()).and_then(|payload| {
+            readable(payload, RunId::from_bytes(record.run)).map_err(|error| error.to_string())
+        });
+        if let Err(error) = readable {
+            let what = format!("the transaction at version {} cannot be read: {error}", record.version);
+            problems.push(serious(&segment_of(dir, &record), record.position.offset, what));
         }
+        Ok(())
     });
     if let Err(error) = read {
         problems.push(serious(dir, 0, error.to_string()));
     }
     checked
+}
+
+fn segment_of(dir: &Path, record: &RecordView<'_>) -> PathBuf {
+    dir.join(in_mem_wal::segment_name(record.position.segment))
+}
+
+fn readable(payload: &[u8], run: RunId) -> Result<(), DecodeError> {
+    let mut effects = EffectReader::new(payload, run);
+    while effects.next()?.is_some() {}
+    Ok(())
 }
 
 fn check_checkpoint(

@@ -76,7 +76,7 @@ pub use recovery::{ReadLog, RecoveryReport, TornTail};
 pub use release::{Disposal, ReleaseJob, Released, finish_archiving};
 pub use run_reader::Extent;
 pub use seen::Seen;
-pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
+pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, segment_name};
 pub use spare::{Spare, SpareJob};
 pub use storage::{DiskStorage, File, Mapped, OpenMode, SimDisk, Storage};
 pub use sync::SyncJob;

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use in_mem_model::codec::DecodeError;
 use in_mem_model::{RunId, Timestamp, Version};
-use in_mem_shard::core::effect::EffectReader;
-use in_mem_shard::core::{CheckpointItem, Log, ShardCore};
+use in_mem_shard::core::{CheckpointItem, Log, ShardCore, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
 use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, LogError, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::{Alone, Problem, Shards, serious, shards_of};
+use super::{Alone, Problem, Shards, readable, segment_of, serious, shards_of};
 use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
@@ -204,12 +202,6 @@ fn load(core: &mut ShardCore, part: &Part, dir: &Path, report: &mut SalvageRepor
     core.loaded(part.version, part.at);
 }
 
-fn readable(payload: &[u8], run: RunId) -> Result<(), DecodeError> {
-    let mut effects = EffectReader::new(payload, run);
-    while effects.next()?.is_some() {}
-    Ok(())
-}
-
 /// Applies the transactions of the log behind one version and through another.
 fn replay(
     source: &Source<'_>,
@@ -228,14 +220,15 @@ fn replay(
             }
             let run = RunId::from_bytes(record.run);
             // First all of it: a transaction is applied whole or not at all.
-            let outcome = readable(record.payload, run).map_err(|error| error.to_string()).and_then(|()| {
+            let outcome = effects_of(&record).map_err(|error| error.to_string()).and_then(|payload| {
                 let at = Timestamp(record.timestamp);
-                core.replay(run, version, at, record.payload).map_err(|error| error.to_string())
+                readable(payload, run).map_err(|error| error.to_string())?;
+                core.replay(run, version, at, payload).map_err(|error| error.to_string())
             });
             match outcome {
                 Ok(()) => applied += 1,
                 Err(what) => unreadable.push(Problem {
-                    file: source.dir.to_owned(),
+                    file: segment_of(source.dir, &record),
                     offset: record.position.offset,
                     bytes: record.payload.len() as u64,
                     what: format!("the transaction at version {version}: {what}"),

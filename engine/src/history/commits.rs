@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use in_mem_model::codec::Cursor;
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::effect::{Effect, EffectReader};
-use in_mem_shard::core::lineage_id;
+use in_mem_shard::core::{effects_of, lineage_id};
 use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Seen, Storage};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +63,9 @@ pub(super) fn effects_on<'a>(
     run: RunId,
     mut apply: impl FnMut(Effect<'a>),
 ) -> Result<usize, DecodeError> {
-    let mut reader = EffectReader::new(record.payload, RunId::from_bytes(record.run));
+    let payload = effects_of(record)
+        .map_err(|_| Cursor::new(record.payload).refuse("only a newer in-mem knows this kind of record"))?;
+    let mut reader = EffectReader::new(payload, RunId::from_bytes(record.run));
     let mut found = 0;
     while let Some((on, effect)) = reader.next()? {
         if on == run {

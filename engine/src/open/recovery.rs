@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use in_mem_model::{RunId, Timestamp, Version};
-use in_mem_shard::core::{Log, ReplayError, ShardCore};
+use in_mem_shard::core::{Log, ReplayError, ShardCore, effects_of};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{
@@ -291,7 +291,7 @@ fn replay(
     if applied.items.is_multiple_of(PUBLISH_EVERY_ITEMS) {
         core.publish(core.version());
     }
-    core.replay_unpublished(run, Version(record.version), at, record.payload)
+    core.replay_unpublished(run, Version(record.version), at, effects_of(record)?)
 }
 
 /// Whether an older checkpoint (or none) and the log lose nothing of what a damaged checkpoint held. Looked at before anything
@@ -382,11 +382,11 @@ fn with_log(
             })
         });
     let log = match (read, refused) {
-        (_, Some(source)) => {
-            return Err(OpenError::Replay { dir: place.dir.clone(), shard: place.shard, source });
+        (Err(LogError::Apply { file, offset, .. }), Some(source)) => {
+            return Err(OpenError::Replay { file, offset, shard: place.shard, source });
         }
-        (Err(error), None) => return Err(error.into()),
-        (Ok(log), None) => log,
+        (Err(error), _) => return Err(error.into()),
+        (Ok(log), _) => log,
     };
     core.end_recovery();
     let Applied { items, bytes } = applied;
