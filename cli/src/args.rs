@@ -171,7 +171,8 @@ pub enum Command {
     Check,
     /// Save what can be read of a damaged database into a new one.
     #[command(after_help = "Examples:\n  in-mem salvage ./in-mem-data ./saved\n\n\
-                            FROM stays as it is. What is lost is listed. Exits with 3 if anything is lost.")]
+                            FROM stays as it is. Runs are saved as they are, without their past.\n\
+                            What is lost is listed. Exits with 3 if anything is lost.")]
     Salvage(SalvageArgs),
     /// Copy the database, as it is at one moment, into a new one.
     #[command(

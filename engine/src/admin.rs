@@ -5,15 +5,20 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use in_mem_model::codec::DecodeError;
 use in_mem_model::{RunId, Version};
-use in_mem_shard::core::CheckpointItem;
 use in_mem_shard::core::effect::EffectReader;
+use in_mem_shard::core::{CheckpointItem, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{CheckpointReader, DiskStorage, Lsn, Manifest, Storage};
+use in_mem_wal::{
+    CheckpointReader, DiskStorage, LogError, Lsn, Manifest, RecordView, Storage, check_history,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::ARCHIVE;
 use crate::error::OpenError;
-use crate::open::directory::read_manifest;
+use crate::history::commits::kept_generations;
+use crate::open::directory::{FIRST_GENERATION, has_base_checkpoint, read_manifest};
 
 mod salvage;
 
@@ -75,18 +80,26 @@ pub struct CheckReport {
     pub generation: u64,
     /// Each shard.
     pub shards: Vec<ShardCheck>,
-    /// Everything worth telling.
+    /// Everything worth telling of what the database is.
     pub problems: Vec<Problem>,
+    /// What keeps the past of runs from being read, in the log, its archive and the generations kept for it. Opening does not miss it.
+    pub history: Vec<Problem>,
 }
 
 impl CheckReport {
     /// Whether nothing serious was found.
     pub fn sound(&self) -> bool {
+        self.can_be_opened() && !self.history.iter().any(|problem| problem.serious)
+    }
+
+    /// Whether nothing was found that opening is refused for.
+    pub fn can_be_opened(&self) -> bool {
         !self.problems.iter().any(|problem| problem.serious)
     }
 }
 
-/// Reads everything of a database that is not open: manifest, checkpoints and log, down to every value. Changes nothing.
+/// Reads everything of a database that is not open: manifest, checkpoints and log, down to every value; and its history, down to
+/// every record. Changes nothing.
 ///
 /// # Errors
 /// [`OpenError`]: there is no database there, somebody has it open, or its directory cannot be read. Damage is no
@@ -102,27 +115,55 @@ pub fn check(path: &Path) -> Result<CheckReport, OpenError> {
 /// As [`check`].
 pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport { path: path.to_owned(), ..CheckReport::default() };
-    let (generation, shards) = shards_of(&**storage, path, &mut report.problems)?;
-    report.generation = generation;
-    for shard in 0..shards {
-        let dir = Manifest::shard_dir(path, generation, shard);
-        let checked = check_shard(&**storage, &dir, shard, &mut report.problems);
+    let of = shards_of(&**storage, path, &mut report.problems)?;
+    report.generation = of.generation;
+    for shard in 0..of.shards {
+        let dir = Manifest::shard_dir(path, of.generation, shard);
+        let checked = check_shard(&**storage, &dir, shard, of.is_based, &mut report.problems);
         report.shards.push(checked);
     }
+    let kept = kept_generations(&**storage, path).unwrap_or_default();
+    for (generation, shards) in kept.into_iter().chain([(of.generation, of.shards)]) {
+        for shard in 0..shards {
+            let dir = Manifest::shard_dir(path, generation, shard);
+            let dirs = [dir.clone(), dir.join(ARCHIVE)];
+            match check_history(storage, &dirs, shard) {
+                Ok(found) => report.history.extend(found.into_iter().map(Problem::from)),
+                Err(error) => report.history.push(serious(&dir, 0, error.to_string())),
+            }
+        }
+    }
+    // What is told as a fault of the present need not be told twice.
+    let CheckReport { problems, history, .. } = &mut report;
+    history.retain(|past| !problems.iter().any(|present| present.serious && present.file == past.file));
     Ok(report)
+}
+
+fn serious(file: &Path, offset: u64, what: String) -> Problem {
+    Problem { file: file.to_owned(), offset, bytes: 0, what, serious: true }
+}
+
+/// Which shards a database has.
+struct Shards {
+    generation: u64,
+    shards: u16,
+    /// Whether each of them began with a checkpoint.
+    is_based: bool,
 }
 
 /// The generation that counts and its number of shards: as the manifest says, or, where that is damaged, as the newest
 /// directory shows.
-fn shards_of(
-    storage: &dyn Storage,
-    path: &Path,
-    problems: &mut Vec<Problem>,
-) -> Result<(u64, u16), OpenError> {
+fn shards_of(storage: &dyn Storage, path: &Path, problems: &mut Vec<Problem>) -> Result<Shards, OpenError> {
     let list = |dir: &Path| storage.read_dir(dir).map_err(|source| OpenError::io("list", dir, source));
     let names = list(path)?;
     let what = match read_manifest(storage, path) {
-        Ok(Some(manifest)) => return Ok((manifest.generation, manifest.shard_count)),
+        Ok(Some(manifest)) => {
+            return Ok(Shards {
+                generation: manifest.generation,
+                shards: manifest.shard_count,
+                is_based: has_base_checkpoint(&manifest),
+            });
+        }
         Ok(None) => "there is no manifest".to_owned(),
         Err(error @ OpenError::Log(_)) => error.to_string(),
         Err(error) => return Err(error),
@@ -141,22 +182,26 @@ fn shards_of(
         .filter_map(|name| name.strip_prefix("shard-")?.parse::<u16>().ok())
         .max()
         .map_or(0, |last| last.saturating_add(1));
-    Ok((generation, shards))
+    // Those behind the first are made of checkpoints.
+    Ok(Shards { generation, shards, is_based: generation > FIRST_GENERATION })
 }
 
-fn check_shard(storage: &dyn Storage, dir: &Path, shard: u16, problems: &mut Vec<Problem>) -> ShardCheck {
+fn check_shard(
+    storage: &dyn Storage,
+    dir: &Path,
+    shard: u16,
+    is_based: bool,
+    problems: &mut Vec<Problem>,
+) -> ShardCheck {
     let mut checked = ShardCheck { shard: usize::from(shard), ..ShardCheck::default() };
-    let serious = |file: &Path, offset: u64, what: String| Problem {
-        file: file.to_owned(),
-        offset,
-        bytes: 0,
-        what,
-        serious: true,
-    };
     let mut covers: Option<Lsn> = None;
     match list_checkpoints(storage, dir) {
         Err(error) => problems.push(serious(dir, 0, error.to_string())),
         Ok(checkpoints) => {
+            if is_based && checkpoints.is_empty() {
+                let missing = LogError::NoCheckpoint { dir: dir.to_owned() };
+                problems.push(serious(dir, 0, missing.to_string()));
+            }
             for (at, path) in checkpoints {
                 match check_checkpoint(storage, &path, shard, &mut checked) {
                     Ok(()) => covers = covers.or(Some(at)),
@@ -177,24 +222,29 @@ fn check_shard(storage: &dyn Storage, dir: &Path, shard: u16, problems: &mut Vec
     // The bytes are as they were written; are they what this version writes?
     let read = in_mem_wal::salvage(storage, dir, &mut |record| {
         checked.transactions += 1;
-        let mut effects = EffectReader::new(record.payload, RunId::from_bytes(record.run));
-        loop {
-            match effects.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    let what =
-                        format!("the transaction at version {} cannot be read: {error}", record.version);
-                    problems.push(serious(dir, record.position.offset, what));
-                    return Ok(());
-                }
-            }
+        let readable = effects_of(&record).map_err(|error| error.to_string()).and_then(|payload| {
+            readable(payload, RunId::from_bytes(record.run)).map_err(|error| error.to_string())
+        });
+        if let Err(error) = readable {
+            let what = format!("the transaction at version {} cannot be read: {error}", record.version);
+            problems.push(serious(&segment_of(dir, &record), record.position.offset, what));
         }
+        Ok(())
     });
     if let Err(error) = read {
         problems.push(serious(dir, 0, error.to_string()));
     }
     checked
+}
+
+fn segment_of(dir: &Path, record: &RecordView<'_>) -> PathBuf {
+    dir.join(in_mem_wal::segment_name(record.position.segment))
+}
+
+fn readable(payload: &[u8], run: RunId) -> Result<(), DecodeError> {
+    let mut effects = EffectReader::new(payload, run);
+    while effects.next()?.is_some() {}
+    Ok(())
 }
 
 fn check_checkpoint(

@@ -141,10 +141,12 @@ pub enum OpenError {
         source: LoadError,
     },
     /// A record of the log cannot be applied.
-    #[error("shard {shard}: {source}; `{}` saves what can be read", salvage_command(dir))]
+    #[error("{} at offset {offset}: {source}; `{}` saves what can be read", file.display(), salvage_command(file))]
     Replay {
-        /// The shard's directory.
-        dir: PathBuf,
+        /// The segment.
+        file: PathBuf,
+        /// Where the record starts, in bytes.
+        offset: u64,
         /// The shard.
         shard: usize,
         /// What is wrong.

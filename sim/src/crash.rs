@@ -2,15 +2,16 @@
 //! what the disk may hold then.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use in_mem::{Clock, Database, Durability, ManualClock, Timestamp, Value};
-use in_mem_wal::SimDisk;
+use in_mem::{Clock, Database, Durability, ManualClock, Timestamp, Value, admin};
 use in_mem_wal::storage::sim::OpKind;
+use in_mem_wal::{SimDisk, Storage};
 
 use crate::chronicle::Chronicle;
 use crate::finding::Finding;
@@ -304,6 +305,13 @@ fn check_image(
         .map_err(|what| format!("a commit after recovery was not kept: {what}"))?;
     drop(db);
     outcome.saw(&last);
+    // Whoever does not open it but looks, at what it is and at the past that it keeps, finds it as sound.
+    let storage: Arc<dyn Storage> = Arc::new(last.kill());
+    let looked = admin::check_on(&storage, Path::new(PATH)).map_err(|error| format!("check: {error}"))?;
+    let faults = looked.problems.iter().chain(&looked.history);
+    if let Some(fault) = faults.into_iter().find(|problem| problem.serious) {
+        return Err(format!("it opens, and a check calls it damaged: {fault:?}"));
+    }
     Ok((model, accident))
 }
 

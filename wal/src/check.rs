@@ -147,6 +147,7 @@ pub fn salvage_after(
     let mut report = SalvageReport::default();
     let mut last = 0u64;
     let mut first = true;
+    let mut seal: Option<(PathBuf, u64, u64)> = None;
     let mut begun: Option<(Header, Position, Vec<u8>)> = None;
     let ends = declared_ends(storage, dirs)?;
     // Behind the place where a recovery ended the log: never synced, and dropped then.
@@ -187,9 +188,15 @@ pub fn salvage_after(
             }
         }
         last = header.lsn;
+        seal = None;
         if header.kind >= kind::FIRST_OWN {
             if header.kind == kind::ABORT {
                 begun = None;
+            }
+            if header.kind == kind::SEAL
+                && let Ok(next) = payload.try_into().map(u64::from_le_bytes)
+            {
+                seal = Some((path.to_path_buf(), position.offset, next));
             }
             return Ok(());
         }
@@ -224,7 +231,40 @@ pub fn salvage_after(
         }
         Ok(())
     })?;
+    report.lost.extend(missing_end(storage, dirs, covers, (!first).then_some(last), seal)?);
     Ok(report)
+}
+
+/// What shows that the log went on behind the last record that was read.
+fn missing_end(
+    storage: &dyn Storage,
+    dirs: &[PathBuf],
+    covers: Lsn,
+    last: Option<u64>,
+    seal: Option<(PathBuf, u64, u64)>,
+) -> Result<Option<Problem>, LogError> {
+    let segments = every_segment(storage, dirs)?;
+    let dir = || dirs.first().map_or(PathBuf::new(), Clone::clone);
+    let lost = |file: PathBuf, offset: u64, what: String| {
+        Ok(Some(Problem { file, offset, bytes: 0, what, serious: true }))
+    };
+    match (last, seal) {
+        // A log that was never begun has one segment, the first ever made.
+        (None, _) if covers == Lsn::ZERO && segments.keys().eq([&1]) => Ok(None),
+        (None, _) => {
+            let what = format!("no record of the log is there: what came after record {covers} is missing");
+            lost(dir(), 0, what)
+        }
+        (Some(_), Some((file, offset, next))) if !segments.contains_key(&next) => {
+            lost(file, offset, format!("segment {next:016x}, in which the log goes on, is missing"))
+        }
+        (Some(last), _) if last < covers.0 => {
+            let what =
+                format!("the log ends at record {last}, and its checkpoint covers through record {covers}");
+            lost(dir(), 0, what)
+        }
+        _ => Ok(None),
+    }
 }
 
 enum Item<'a> {

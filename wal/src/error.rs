@@ -113,6 +113,15 @@ pub enum LogError {
         /// The shard's directory.
         dir: PathBuf,
     },
+    /// There is no checkpoint where the log began with one.
+    #[error(
+        "there is no checkpoint in {}: the log there goes on from one; restore a backup, or save what can be read with `{}`",
+        dir.display(), salvage_command(dir)
+    )]
+    NoCheckpoint {
+        /// The shard's directory.
+        dir: PathBuf,
+    },
     /// The payload is over the limit; nothing was appended.
     #[error("a log entry of {bytes} bytes is over the limit of {limit} bytes; split the transaction")]
     TooLarge {

@@ -29,6 +29,7 @@
 
 mod beginning;
 pub mod check;
+mod check_history;
 pub mod checkpoint;
 mod copies;
 mod end_of_log;
@@ -58,6 +59,7 @@ mod sync;
 
 pub use beginning::read_from_beginning;
 pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
+pub use check_history::check_history;
 pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};
 pub use erase::{Erased, Fate, erase, remove_set_aside};
@@ -75,7 +77,7 @@ pub use recovery::{ReadLog, RecoveryReport, TornTail};
 pub use release::{Disposal, ReleaseJob, Released, finish_archiving};
 pub use run_reader::Extent;
 pub use seen::Seen;
-pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
+pub use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, segment_name};
 pub use spare::{Spare, SpareJob};
 pub use storage::{DiskStorage, File, Mapped, OpenMode, SimDisk, Storage};
 pub use sync::SyncJob;

@@ -122,7 +122,7 @@ pub(crate) fn salt(seed: u64, shard: u16, number: u64) -> u32 {
 }
 
 /// Name of a segment's file.
-pub(crate) fn segment_name(number: u64) -> String {
+pub fn segment_name(number: u64) -> String {
     format!("{number:016x}.wal")
 }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use common::*;
+use in_mem_wal::check::salvage_after;
 use in_mem_wal::storage::sim::{FaultKind, OpKind};
 use in_mem_wal::{LogError, Lsn, Mode, SalvageReport, SimDisk, check, salvage};
 
@@ -221,4 +222,53 @@ fn a_transaction_that_a_checkpoint_covers_is_not_missed() {
     assert!(report.lost.is_empty(), "{report:?}");
     let (_, report) = save(Lsn(covers.0 - 1));
     assert!(report.lost.iter().any(|lost| lost.what.contains("lacks its first part")), "{report:?}");
+}
+
+/// A bug: what was behind the last record that is left went unseen, since nothing comes after it.
+#[test]
+fn a_log_whose_end_is_gone_is_not_saved_in_silence() {
+    let (disk, want) = log_of_three();
+    let saved = |disk: &SimDisk, covers: Lsn| {
+        let mut versions = Vec::new();
+        let report = salvage_after(disk, &[dir()], covers, &mut |record| {
+            versions.push(record.version);
+            Ok(())
+        });
+        (versions, report.expect("readable").lost)
+    };
+    // All of it is there: nothing is lost, with or without a checkpoint.
+    for covers in [0, 3, want[11].lsn.0] {
+        assert_eq!(saved(&disk, Lsn(covers)).1, [], "from {covers}");
+    }
+    // The last segment: the one before says that the log goes on in it.
+    let cut = disk.kill();
+    cut.take(&segment(3));
+    let all = records(&cut, 2);
+    let (versions, lost) = saved(&cut, Lsn::ZERO);
+    let [lost] = &lost[..] else { panic!("{lost:?}") };
+    assert_eq!((&lost.file, lost.offset), (&segment(2), all[all.len() - 2] as u64));
+    assert!(lost.serious && lost.what.contains("0000000000000003"), "{lost:?}");
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
+    // All of them, and all but one that was never begun: a checkpoint makes up for the beginning only.
+    (1..=2).for_each(|n| cut.take(&segment(n)));
+    for spare in [false, true] {
+        if spare {
+            let mut bytes = disk.contents(&segment(3)).expect("there");
+            bytes[HEADER as usize..].fill(0);
+            cut.put(&segment(3), bytes);
+        }
+        for covers in [Lsn::ZERO, Lsn(3)] {
+            let (versions, lost) = saved(&cut, covers);
+            assert!(versions.is_empty() && lost.len() == 1, "{lost:?}");
+            assert!(lost[0].serious && lost[0].what.contains("no record of the log"), "{lost:?}");
+        }
+    }
+    // One that ends before its checkpoint.
+    let (_, lost) = saved(&disk, Lsn(want[11].lsn.0 + 5));
+    assert!(lost.len() == 1 && lost[0].what.contains("its checkpoint covers"), "{lost:?}");
+    // A log that was made and never begun has lost nothing.
+    let new = SimDisk::new(1);
+    drop(recover(&new, Mode::Buffered).expect("opened"));
+    edit(&new, 1, |bytes| bytes[HEADER as usize..].fill(0));
+    assert_eq!(saved(&new, Lsn::ZERO).1, []);
 }

@@ -248,3 +248,82 @@ fn an_archive_that_is_not_whole_makes_up_for_nothing() {
     let refused = Database::open(dir.path()).expect_err("is refused");
     assert!(matches!(refused, Error::Open(OpenError::CheckpointLost { .. })), "{refused}");
 }
+
+/// A bug: a check read neither the archive nor the generations that are kept for their history, and called them sound.
+#[test]
+fn a_past_that_cannot_be_read_is_found_by_a_check_and_hinders_no_opening() {
+    type Then = fn(&Path);
+    let cases: [(&str, Then); 6] = [
+        ("whole", |_| {}),
+        ("damaged", |path| flip(&archive(path)[1], 5_000)),
+        ("missing", |path| fs::remove_file(&archive(path)[1]).expect("removes")),
+        ("without a start", |path| flip(&archive(path)[0], 4_100)),
+        ("of another length", |path| {
+            let file = fs::OpenOptions::new().write(true).open(&archive(path)[1]).expect("opens");
+            file.set_len(5_000).expect("cuts");
+        }),
+        ("an earlier generation", |path| fs::remove_dir_all(path.join("gen-0001")).expect("removes")),
+    ];
+    for (name, then) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = archived(dir.path(), true);
+        db.checkpoint().expect("writes");
+        db.close().expect("closes");
+        let db = quiet(dir.path()).shards(2).open().expect("opens");
+        fill(&db, 40);
+        let held = all(&db);
+        db.checkpoint().expect("writes");
+        db.close().expect("closes");
+        then(dir.path());
+        let before = files(dir.path());
+        let report = admin::check(dir.path()).expect("reads");
+        assert_eq!(files(dir.path()), before, "{name}: is left alone");
+        assert!(report.can_be_opened() && report.problems.is_empty(), "{name}: {report:?}");
+        assert_eq!(report.sound(), name == "whole", "{name}: {report:?}");
+        for problem in &report.history {
+            let named = problem.file.starts_with(dir.path()) && problem.what.contains("salvage");
+            assert!(named && problem.serious, "{name}: {problem:?}");
+        }
+        assert_eq!(all(&Database::open(dir.path()).expect("opens")), held, "{name}");
+    }
+}
+
+/// A bug: what opening is refused for was sound to a check, and nothing was lost to a salvage, which saved what was left.
+#[test]
+fn what_is_missing_is_missed_by_check_and_salvage_too() {
+    type Files = fn(&Path) -> Vec<PathBuf>;
+    let cases: [(&str, Files, bool); 3] = [
+        ("the checkpoint that the log goes on from", |path| with(path, "ckpt"), false),
+        ("the log behind the checkpoint", |path| with(path, "wal"), true),
+        ("the segment behind the checkpoint", |path| vec![with(path, "wal").remove(0)], true),
+    ];
+    for (name, files_of, checkpointed) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("db");
+        let db = quiet(&path).shards(2).keep_history(false).open().expect("opens");
+        fill(&db, 10);
+        db.close().expect("closes");
+        // Made anew out of checkpoints, behind which the log begins with its first record.
+        let db = quiet(&path).shards(1).keep_history(false).open().expect("opens");
+        if checkpointed {
+            fill(&db, 30);
+            db.checkpoint().expect("writes");
+        }
+        fill(&db, 2);
+        db.close().expect("closes");
+        let gone = files_of(&path);
+        assert!(!gone.is_empty(), "{name}");
+        gone.iter().for_each(|file| fs::remove_file(file).expect("removes"));
+        let refused = Database::open(&path).expect_err("is refused").to_string();
+        assert!(refused.contains("in-mem salvage"), "{name}: {refused}");
+        assert_eq!(
+            name.starts_with("the checkpoint"),
+            refused.contains("there is no checkpoint"),
+            "{refused}"
+        );
+        let report = admin::check(&path).expect("reads");
+        assert!(!report.can_be_opened(), "{name}: {report:?}");
+        let saved = admin::salvage(&path, &dir.path().join("to")).expect("saves");
+        assert!(saved.lost.iter().any(|lost| lost.serious), "{name}: {saved:?}");
+    }
+}

@@ -11,7 +11,7 @@ use super::all;
 fn commits_are_refused_until_there_is_room() {
     for durability in [Durability::buffered(), Durability::Strict] {
         let disk = SimDisk::new(1);
-        let open = || {
+        let open = |disk: &SimDisk| {
             Database::builder()
                 .path("/db")
                 .shards(1)
@@ -22,7 +22,7 @@ fn commits_are_refused_until_there_is_room() {
                 .open()
                 .expect("opens")
         };
-        let db = open();
+        let db = open(&disk);
         let run = db.begin_run("full").expect("begins");
         disk.set_capacity(Some(64 << 10));
         let mut acknowledged = 0i64;
@@ -37,14 +37,15 @@ fn commits_are_refused_until_there_is_room() {
         assert!(acknowledged > 20);
         assert_eq!(run.kv().count("k").expect("reads"), acknowledged as u64, "reads go on");
         assert_eq!(db.stats().expect("stats").shards[0].core.poisoned, None);
-        // A crash now loses nothing either.
-        let image = disk.kill();
+        // A process that is killed now loses nothing either.
+        let killed = disk.kill();
+        killed.set_capacity(None);
+        assert_eq!(all(&open(&killed)), all(&db));
         disk.set_capacity(None);
         run.kv().put("more", 1).expect("there is room");
         let after = all(&db);
         db.close().expect("closes");
-        assert_eq!(all(&open()), after);
-        drop(image);
+        assert_eq!(all(&open(&disk)), after);
     }
 }
 

@@ -124,3 +124,62 @@ fn a_refusal_says_the_whole_command_that_saves_what_can_be_read() {
         assert!(error.contains(&command), "{error}");
     }
 }
+
+/// A bug: a commit of a kind that only a newer version knows was applied as if this one had written it, and one that may be passed over
+/// was not.
+#[test]
+fn commits_of_a_kind_that_is_not_known_are_skipped_only_if_they_may_be() {
+    const SKIPPABLE: u8 = 4;
+    for skippable in [true, false] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, to) = (dir.path().join("db"), dir.path().join("to"));
+        let db = quiet(&path).shards(1).open().expect("opens");
+        let run = db.begin_run("r").expect("begins");
+        run.kv().put("known", 1).expect("puts");
+        run.kv().put("unknown", 2).expect("puts");
+        let id = run.id();
+        db.sync().expect("syncs");
+        copy(&path, &to);
+        let mut at = 0;
+        change(&segment(&to, 0), |bytes| {
+            let needle = b"unknown";
+            let key = bytes.windows(needle.len()).position(|some| some == needle).expect("is there");
+            // Verb and length of the key lie between it and the record's header.
+            at = key - 2 - in_mem_wal::HEADER_BYTES;
+            let record = &mut bytes[at..];
+            let size = (in_mem_wal::HEADER_BYTES + usize::from(record[4])).next_multiple_of(8);
+            record[8] = 3;
+            record[9] = if skippable { SKIPPABLE } else { 0 };
+            let crc = crc32fast::hash(&record[4..size]);
+            record[..4].copy_from_slice(&crc.to_le_bytes());
+        });
+        let before = files(&to);
+        let report = in_mem::admin::check(&to).expect("reads");
+        assert_eq!(report.sound(), skippable, "{report:?}");
+        if skippable {
+            let db = quiet(&to).shards(1).open().expect("opens");
+            let run = db.run(id).expect("is there");
+            assert_eq!(
+                (run.kv().get("known").expect("reads"), run.kv().count("").expect("counts")),
+                (Some(1.into()), 1)
+            );
+            assert!(run.verify().expect("verifies").is_same());
+            // Its version was given once: whoever knows the record finds it once.
+            run.kv().put("after", 3).expect("puts");
+            assert_eq!(db.stats().expect("stats").shards[0].core.version, 4.into());
+            continue;
+        }
+        let error = quiet(&to).shards(1).open().expect_err("is refused");
+        let Error::Open(OpenError::Replay { file, offset, .. }) = &error else { panic!("{error}") };
+        assert_eq!((file, *offset), (&segment(&to, 0), at as u64));
+        let text = error.to_string();
+        assert!(
+            text.contains("kind 0x03") && text.contains("a newer in-mem") && text.contains("in-mem salvage"),
+            "{text}"
+        );
+        assert!(files(&to) == before);
+        let saved = in_mem::admin::salvage(&to, &dir.path().join("saved")).expect("saves");
+        let [lost] = &saved.lost[..] else { panic!("{saved:?}") };
+        assert_eq!((&lost.file, lost.offset), (&segment(&to, 0), at as u64));
+    }
+}

@@ -56,9 +56,13 @@ fn check_text(report: &CheckReport, screen: &Screen) -> String {
     }
     let mut out = table.render(screen);
     out.push_str(&problems(&report.problems, MAX_PROBLEMS, &report.path, screen));
+    out.push_str(&problems(&report.history, MAX_PROBLEMS, &report.path, screen));
     out.push('\n');
     out.push_str(&if report.sound() {
         screen.paint(Tone::Good, "sound: every byte that counts can be read")
+    } else if report.can_be_opened() {
+        let words = "damaged in its history only: it opens and holds what it held; what runs were before cannot all be replayed";
+        screen.paint(Tone::Bad, words)
     } else {
         let command = in_mem::admin::salvage_command(&report.path);
         let words = format!("damaged: restore a backup, or save what can be read with `{command}`");

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use in_mem_model::codec::DecodeError;
 use in_mem_model::{RunId, Timestamp, Version};
-use in_mem_shard::core::effect::EffectReader;
-use in_mem_shard::core::{CheckpointItem, Log, ShardCore};
+use in_mem_shard::core::{CheckpointItem, Log, ShardCore, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, Lsn, Manifest, Storage};
+use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, LogError, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::{Alone, Problem, shards_of};
+use super::{Alone, Problem, Shards, readable, segment_of, serious, shards_of};
 use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
@@ -79,11 +77,11 @@ fn salvage_into(
 ) -> Result<SalvageReport, OpenError> {
     refuse_what_is_there(&**storage, to)?;
     let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
-    let (generation, shards) = shards_of(&**storage, from, &mut report.lost)?;
+    let Shards { generation, shards, is_based } = shards_of(&**storage, from, &mut report.lost)?;
     let mut cores = Vec::with_capacity(usize::from(shards));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(from, generation, shard);
-        cores.push(read_shard(&**storage, &dir, shard, &mut report)?);
+        cores.push(read_shard(&**storage, &dir, shard, is_based, &mut report)?);
     }
     let manifest = based_on_checkpoints(Manifest {
         shard_count: shards,
@@ -113,24 +111,23 @@ fn read_shard(
     storage: &dyn Storage,
     dir: &Path,
     shard: u16,
+    is_based: bool,
     report: &mut SalvageReport,
 ) -> Result<ShardCore, OpenError> {
-    let lost = |file: &Path, offset: u64, what: String| Problem {
-        file: file.to_owned(),
-        offset,
-        bytes: 0,
-        what,
-        serious: true,
-    };
     let config = Config::default();
     let mut core = ShardCore::new(index(&config), Log::None);
     let checkpoints = match list_checkpoints(storage, dir) {
         Ok(checkpoints) => checkpoints,
         Err(error) => {
-            report.lost.push(lost(dir, 0, error.to_string()));
+            report.lost.push(serious(dir, 0, error.to_string()));
             return Ok(core);
         }
     };
+    if is_based && checkpoints.is_empty() {
+        // However whole the log behind it is.
+        let missing = LogError::NoCheckpoint { dir: dir.to_owned() };
+        report.lost.push(serious(dir, 0, missing.to_string()));
+    }
     // A whole one, where there is one; of damaged ones, what comes before the damage.
     let mut parts: Vec<Part> = Vec::new();
     let mut whole = None;
@@ -138,7 +135,7 @@ fn read_shard(
         let mut reader = match CheckpointReader::open(storage, &path, shard) {
             Ok(reader) => reader,
             Err(error) => {
-                report.lost.push(lost(&path, 0, error.to_string()));
+                report.lost.push(serious(&path, 0, error.to_string()));
                 continue;
             }
         };
@@ -159,7 +156,7 @@ fn read_shard(
             }
             Some(error) => {
                 let what = format!("{error}; {} entries before it are saved", part.items.len());
-                report.lost.push(lost(&path, 0, what));
+                report.lost.push(serious(&path, 0, what));
                 parts.push(part);
             }
         }
@@ -217,12 +214,6 @@ fn load(core: &mut ShardCore, part: &Part, dir: &Path, report: &mut SalvageRepor
     core.loaded(part.version, part.at);
 }
 
-fn readable(payload: &[u8], run: RunId) -> Result<(), DecodeError> {
-    let mut effects = EffectReader::new(payload, run);
-    while effects.next()?.is_some() {}
-    Ok(())
-}
-
 /// Applies the transactions of the log behind one version and through another.
 fn replay(
     source: &Source<'_>,
@@ -241,14 +232,15 @@ fn replay(
             }
             let run = RunId::from_bytes(record.run);
             // First all of it: a transaction is applied whole or not at all.
-            let outcome = readable(record.payload, run).map_err(|error| error.to_string()).and_then(|()| {
+            let outcome = effects_of(&record).map_err(|error| error.to_string()).and_then(|payload| {
                 let at = Timestamp(record.timestamp);
-                core.replay(run, version, at, record.payload).map_err(|error| error.to_string())
+                readable(payload, run).map_err(|error| error.to_string())?;
+                core.replay(run, version, at, payload).map_err(|error| error.to_string())
             });
             match outcome {
                 Ok(()) => applied += 1,
                 Err(what) => unreadable.push(Problem {
-                    file: source.dir.to_owned(),
+                    file: segment_of(source.dir, &record),
                     offset: record.position.offset,
                     bytes: record.payload.len() as u64,
                     what: format!("the transaction at version {version}: {what}"),

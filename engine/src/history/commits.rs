@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use in_mem_model::codec::Cursor;
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::effect::{Effect, EffectReader};
-use in_mem_shard::core::lineage_id;
+use in_mem_shard::core::{effects_of, lineage_id};
 use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Seen, Storage};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ pub struct Commit {
 }
 
 /// The generations before the present one that are kept for their history, oldest first, each with its count of shards.
-pub(super) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
+pub(crate) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec<(u64, u16)>, LogError> {
     let manifest = Manifest::read(storage, path)?;
     let properties = manifest.map(|manifest| manifest.properties).unwrap_or_default();
     let mut kept: Vec<_> = properties
@@ -65,7 +66,9 @@ pub(super) fn effects_on<'a>(
     run: RunId,
     mut apply: impl FnMut(Effect<'a>),
 ) -> Result<usize, DecodeError> {
-    let mut reader = EffectReader::new(record.payload, RunId::from_bytes(record.run));
+    let payload = effects_of(record)
+        .map_err(|_| Cursor::new(record.payload).refuse("only a newer in-mem knows this kind of record"))?;
+    let mut reader = EffectReader::new(payload, RunId::from_bytes(record.run));
     let mut found = 0;
     while let Some((on, effect)) = reader.next()? {
         if on == run {

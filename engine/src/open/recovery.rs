@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use in_mem_model::{RunId, Timestamp, Version};
-use in_mem_shard::core::{Log, ReplayError, ShardCore};
+use in_mem_shard::core::{Log, ReplayError, ShardCore, effects_of};
 use in_mem_wal::checkpoint::{list_checkpoints, prune_checkpoints, remove_unfinished};
 use in_mem_wal::failpoint::{Failpoint, hit};
 use in_mem_wal::{
@@ -197,8 +197,9 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     let storage = &**place.storage;
     let checkpoints = match list_checkpoints(storage, &place.dir) {
         Ok(checkpoints) => checkpoints,
-        // The directory is gone: the log says so, by name.
-        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(LogError::Missing { dir: place.dir.clone() }.into());
+        }
         Err(error) => return Err(error.into()),
     };
     let mut damage: Option<(Lsn, LogError)> = None;
@@ -219,7 +220,7 @@ fn read(place: &ShardPlace<'_>) -> Result<Read, OpenError> {
     }
     if place.based && damage.is_none() {
         return Err(OpenError::CheckpointLost {
-            source: Arc::new(LogError::Missing { dir: place.dir.clone() }),
+            source: Arc::new(LogError::NoCheckpoint { dir: place.dir.clone() }),
             instead: "the shard began with a checkpoint, and there is none".to_owned(),
         });
     }
@@ -290,7 +291,7 @@ fn replay(
     if applied.items.is_multiple_of(PUBLISH_EVERY_ITEMS) {
         core.publish(core.version());
     }
-    core.replay_unpublished(run, Version(record.version), at, record.payload)
+    core.replay_unpublished(run, Version(record.version), at, effects_of(record)?)
 }
 
 /// Whether an older checkpoint (or none) and the log lose nothing of what a damaged checkpoint held. Looked at before anything
@@ -381,11 +382,11 @@ fn with_log(
             })
         });
     let log = match (read, refused) {
-        (_, Some(source)) => {
-            return Err(OpenError::Replay { dir: place.dir.clone(), shard: place.shard, source });
+        (Err(LogError::Apply { file, offset, .. }), Some(source)) => {
+            return Err(OpenError::Replay { file, offset, shard: place.shard, source });
         }
-        (Err(error), None) => return Err(error.into()),
-        (Ok(log), None) => log,
+        (Err(error), _) => return Err(error.into()),
+        (Ok(log), _) => log,
     };
     core.end_recovery();
     let Applied { items, bytes } = applied;

@@ -1,13 +1,28 @@
 //! Where a core's records go: nowhere, or to the shard's log; and from when on a commit may be shown.
 
 use in_mem_model::{RunId, Timestamp, Version};
-use in_mem_wal::{Entry, LogError, Mode, ShardLog};
+use in_mem_wal::{Entry, LogError, Mode, RecordView, ShardLog};
+
+use super::ReplayError;
 
 /// A commit on one run.
 pub const COMMIT_KIND: u8 = 1;
 /// A commit on several runs of one lineage. Its record is under [`lineage_id`], so that the history of one run is found
 /// under two ids: its own, and its lineage's.
 pub const COMMIT_SEVERAL_KIND: u8 = 2;
+
+/// What a record of the log did, as the payload of a commit: nothing, where it is of a kind that this version does not know and may pass
+/// over. Its version is one of the log's all the same.
+///
+/// # Errors
+/// [`ReplayError::Kind`] where it may not.
+pub fn effects_of<'a>(record: &RecordView<'a>) -> Result<&'a [u8], ReplayError> {
+    match record.kind {
+        COMMIT_KIND | COMMIT_SEVERAL_KIND => Ok(record.payload),
+        _ if record.skippable => Ok(&[]),
+        kind => Err(ReplayError::Kind { kind }),
+    }
+}
 
 /// The id under which the log has the commits that span several runs with these routing bits.
 pub fn lineage_id(run: RunId) -> RunId {

@@ -42,7 +42,7 @@ use crate::index::IndexWriter;
 
 pub use checkpoint::{BeginError, CheckpointMoment, RunMarks};
 pub use fork_links::{ForkItem, ForkLink, ForksPage, RetainedCursor, RetainedEntry, RetainedPage};
-pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, lineage_id};
+pub use log::{COMMIT_KIND, COMMIT_SEVERAL_KIND, Log, effects_of, lineage_id};
 pub use query::PAGE_LIMIT;
 pub use recent::{RECENT_BYTES_PER_SHARD, RECENT_CHANGES_PER_SHARD, RECENT_VERSIONS_UNWATCHED};
 pub use recovery::{CheckpointEntry, CheckpointItem, LoadError, ReplayError, RunMark};

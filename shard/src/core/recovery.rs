@@ -32,6 +32,14 @@ pub enum ReplayError {
         /// The version found.
         found: Version,
     },
+    /// Somebody newer wrote it.
+    #[error(
+        "a record of kind {kind:#04x} that this program does not know and must not skip; open it with a newer in-mem"
+    )]
+    Kind {
+        /// The kind found.
+        kind: u8,
+    },
 }
 
 /// A checkpoint's entry cannot be loaded.
