@@ -119,6 +119,19 @@ pub enum WriteError {
         /// The run of the transaction.
         with: RunId,
     },
+    /// The transaction reads or writes more than one may. Nothing of it was done.
+    #[error(
+        "the transaction has {found} {what}, more than the {limit} that one may have: split it into several (`in_mem::limits` has \
+         the limits)"
+    )]
+    TransactionTooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is of it; where the transaction was refused before it was whole, up to what was refused.
+        found: usize,
+        /// The limit, see [`in_mem_model::limits`].
+        limit: usize,
+    },
     /// A run was to be deleted in a transaction that writes other things, too.
     #[error("run {run} can only be deleted by a transaction that does nothing else")]
     DropNotAlone {

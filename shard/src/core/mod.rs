@@ -15,6 +15,7 @@ pub mod fork;
 mod fork_links;
 pub mod import;
 mod install;
+pub mod limit;
 mod log;
 mod query;
 mod recent;
