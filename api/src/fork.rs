@@ -110,8 +110,9 @@ impl Database {
     }
 
     /// Takes in what [`Database::export`] gave, here or elsewhere: under the same ids, or under new ones. A bundle is proved
-    /// before anything is written, and one that is refused changes nothing. Its commits are made one after the other: a kill in
-    /// the middle leaves its runs as far as they came; delete them, and import it again.
+    /// before anything is written, and one that is refused changes nothing. All of it is taken in or nothing: nobody sees its runs
+    /// before they are whole, and those of an import that fails, or is cut off by a kill or a power cut, are deleted, by the next
+    /// opening at the latest.
     ///
     /// # Errors
     /// [`crate::BundleError`], [`crate::WriteError::RunExists`].

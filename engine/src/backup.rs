@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Held;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
+use crate::history::copy_arriving;
 use crate::image::ImageWriter;
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::random_seed;
@@ -73,6 +74,7 @@ impl Engine {
             properties: std::collections::BTreeMap::new(),
         });
         let moments: Vec<_> = held.iter().map(|held| (held.moment.version, held.moment.timestamp)).collect();
+        let arriving = held.iter().flat_map(|held| held.arriving.iter().copied()).collect();
         let forks = held.iter().any(|held| held.moment.forks);
         let mut image = ImageWriter::create(storage.clone(), to, &manifest, &moments, forks).map_err(io)?;
         for held in held {
@@ -85,6 +87,7 @@ impl Engine {
         if self.checkpointer.stopping().load(Ordering::Relaxed) {
             return Err(Error::Closed);
         }
+        copy_arriving(&**storage, to, &arriving)?;
         manifest.write(&**storage, to).map_err(io)?;
         hit(Failpoint::BackupDone);
         let versions = moments.into_iter().map(|(version, _)| version).collect();

@@ -16,6 +16,7 @@ use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::history::{IMPORTING, copy_arriving, read_arriving};
 use crate::image::ImageWriter;
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::reshard::write_core;
@@ -71,6 +72,11 @@ pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<
     refuse_what_is_there(&**storage, to)?;
     let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
     let (generation, shards) = shards_of(&**storage, from, &mut report.lost)?;
+    let arriving = read_arriving(&**storage, from).unwrap_or_else(|error| {
+        let what = format!("{error}; runs whose import was cut off are saved as if they were whole");
+        report.lost.push(Problem { file: from.join(IMPORTING), offset: 0, bytes: 0, what, serious: true });
+        Default::default()
+    });
     let mut cores = Vec::with_capacity(usize::from(shards));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(from, generation, shard);
@@ -92,6 +98,7 @@ pub fn salvage_on(storage: &Arc<dyn Storage>, from: &Path, to: &Path) -> Result<
     }
     report.entries = image.entries - report.runs;
     image.finish()?;
+    copy_arriving(&**storage, to, &arriving)?;
     manifest.write(&**storage, to)?;
     Ok(report)
 }

@@ -28,6 +28,7 @@ use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod arrival;
 mod exchange;
 mod proof;
 

@@ -295,7 +295,7 @@ fn take_back_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError>
 }
 
 /// Writes the names of runs, and one flag, into a file that takes the place of the one before.
-pub(super) fn write_ids(
+pub(crate) fn write_ids(
     storage: &dyn Storage,
     root: &Path,
     name: &str,
@@ -338,7 +338,7 @@ fn read_intent(
 }
 
 /// Reads what [`write_ids`] wrote.
-pub(super) fn read_ids(
+pub(crate) fn read_ids(
     storage: &dyn Storage,
     root: &Path,
     name: &str,

@@ -351,6 +351,7 @@ impl ShardCore {
     #[inline]
     pub(super) fn check_writable(&self, run: RunId) -> Result<(), WriteError> {
         match self.runs.get(&run) {
+            Some(_) if self.is_arriving(run) => Err(WriteError::UnknownRun { run }),
             Some(state) => refuse_ended(run, state.meta.status),
             None => Err(WriteError::UnknownRun { run }),
         }

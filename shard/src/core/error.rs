@@ -31,6 +31,15 @@ pub enum WriteError {
         /// The run.
         run: RunId,
     },
+    /// An import has taken this id, and has not ended.
+    #[error(
+        "run {run} is being imported, or is what a failed import has left: wait for it, reopen the database to have what is left \
+         deleted, or take another id"
+    )]
+    RunArriving {
+        /// The run.
+        run: RunId,
+    },
     /// A run cannot go from one status to the other.
     #[error("run {run} is {from} and cannot become {to}{}", way_on(*from))]
     InvalidStatus {
