@@ -113,14 +113,16 @@ impl<'r> Events<'r> {
     /// Appends several events, all or none, one behind the other. Gives their numbers.
     ///
     /// # Errors
-    /// [`Error`]; nothing was appended.
+    /// [`crate::WriteError::TransactionTooLarge`], and the rest of [`Error`]; nothing was appended.
     pub fn append_many<'d>(&self, drafts: impl IntoIterator<Item = &'d EventDraft>) -> Result<Vec<u64>> {
-        let mut request = in_mem_engine::command::CommitRequest::new(self.run.id);
+        let mut writes = in_mem_engine::WriteSet::default();
         for draft in drafts {
             let mut body = Vec::new();
             draft.pack(&mut body)?;
-            request.writes.push((self.run.id, in_mem_engine::command::Write::Append { body }));
+            writes.append(self.run.id, body)?;
         }
+        let mut request = in_mem_engine::command::CommitRequest::new(self.run.id);
+        request.writes = writes.into_writes();
         Ok(self.run.engine.commit(request)?.sequences)
     }
 

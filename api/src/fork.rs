@@ -48,8 +48,8 @@ impl Database {
     /// Makes a run that begins as `parent` is, or was at a point of its past. What is written to it never touches the parent,
     /// and its events go on the parent's. Its recorded steps are the parent's up to there.
     ///
-    /// A fork of [`Point::Now`] costs the same whatever the parent holds. A fork of the past costs what changed since, and
-    /// needs the log. Reads of what a fork shares ask the shard, and take longer than those of its own.
+    /// A fork of [`Point::Now`] costs the same whatever the parent holds. A fork of the past costs what changed since, which may be
+    /// no more than one commit may write ([`crate::limits::MAX_TRANSACTION_OPS`]), and needs the log. Reads of what a fork shares ask the shard, and take longer than those of its own.
     ///
     /// ```
     /// # fn main() -> in_mem::Result<()> {
@@ -111,8 +111,9 @@ impl Database {
     }
 
     /// Takes in what [`Database::export`] gave, here or elsewhere: under the same ids, or under new ones. A bundle is proved
-    /// before anything is written, and one that is refused changes nothing. Its commits are made one after the other: a kill in
-    /// the middle leaves its runs as far as they came; delete them, and import it again.
+    /// before anything is written, and one that is refused changes nothing. All of it is taken in or nothing: nobody sees its runs
+    /// before they are whole, and those of an import that fails, or is cut off by a kill or a power cut, are deleted, by the next
+    /// opening at the latest.
     ///
     /// # Errors
     /// [`crate::BundleError`], [`crate::WriteError::RunExists`].

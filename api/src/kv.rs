@@ -120,7 +120,7 @@ impl Kv<'_> {
     /// Puts several pairs, all or none. Gives the version.
     ///
     /// # Errors
-    /// As [`Kv::put`]; nothing was changed.
+    /// As [`Kv::put`], and [`crate::WriteError::TransactionTooLarge`]; nothing was changed.
     pub fn put_many<K: AsRef<[u8]>, V: Into<Value>>(
         &self,
         pairs: impl IntoIterator<Item = (K, V)>,
@@ -129,7 +129,7 @@ impl Kv<'_> {
         for (key, value) in pairs {
             let value = value.into();
             crate::transaction::check_pair(key.as_ref(), &value)?;
-            writes.put(self.run.id, Tag::Kv, key.as_ref(), value, None, Condition::Any);
+            writes.put(self.run.id, Tag::Kv, key.as_ref(), value, None, Condition::Any)?;
         }
         let mut request = in_mem_engine::command::CommitRequest::new(self.run.id);
         request.writes = writes.into_writes();

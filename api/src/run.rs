@@ -23,8 +23,8 @@ pub struct Run {
 impl Run {
     pub(crate) fn find(engine: Arc<Engine>, id: RunId) -> Result<Self> {
         match engine.get(id, Tag::Run, b"")? {
-            Some(_) => Ok(Self { engine, id, cursor: Arc::default() }),
-            None => Err(Error::UnknownRun { run: id }),
+            Some(_) if !engine.is_arriving(id)? => Ok(Self { engine, id, cursor: Arc::default() }),
+            _ => Err(Error::UnknownRun { run: id }),
         }
     }
 

@@ -53,7 +53,7 @@ impl<'r> Traces<'r> {
     /// Records several spans, all or none. Gives their ids.
     ///
     /// # Errors
-    /// As [`Traces::record`].
+    /// As [`Traces::record`], and [`WriteError::TransactionTooLarge`].
     pub fn record_many<'d>(&self, spans: impl IntoIterator<Item = &'d SpanDraft>) -> Result<Vec<Arc<str>>> {
         let now = self.run.engine.now();
         let mut writes = in_mem_engine::WriteSet::default();
@@ -67,7 +67,7 @@ impl<'r> Traces<'r> {
             if writes.get(self.run.id, Tag::Trace, id.as_bytes()).is_some() {
                 return Err(Error::DuplicateSpan { run: self.run.id, id });
             }
-            writes.put(self.run.id, Tag::Trace, id.as_bytes(), value, None, condition);
+            writes.put(self.run.id, Tag::Trace, id.as_bytes(), value, None, condition)?;
             ids.push(id);
         }
         let mut request = in_mem_engine::command::CommitRequest::new(self.run.id);

@@ -11,7 +11,7 @@ use in_mem_engine::Condition;
 use in_mem_engine::command::{CommitRequest, Committed, ReadKey, ReadRange, RunChange, Write};
 use in_mem_engine::event;
 use in_mem_engine::{Snapshot, WritePending, WriteSet};
-use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue, limits};
+use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, VersionedValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -31,7 +31,6 @@ pub struct Transaction<'r> {
     /// What expires first of what was read.
     expires: Option<Box<(Timestamp, Key)>>,
     writes: WriteSet,
-    written_bytes: usize,
 }
 
 impl<'r> Transaction<'r> {
@@ -47,7 +46,6 @@ impl<'r> Transaction<'r> {
             ranges: Vec::new(),
             expires: None,
             writes: WriteSet::default(),
-            written_bytes: 0,
         })
     }
 
@@ -179,7 +177,8 @@ impl<'r> Transaction<'r> {
     /// Commits it.
     ///
     /// # Errors
-    /// [`WriteError::Conflict`] where something that it read has changed; nothing was written then.
+    /// [`WriteError::Conflict`] where something that it read has changed, [`WriteError::TransactionTooLarge`]; nothing was written
+    /// then.
     pub fn commit(self) -> Result<Committed> {
         let Self { run, snapshot, reads, ranges, expires, writes, .. } = self;
         if writes.is_empty() {
@@ -200,7 +199,7 @@ impl<'r> Transaction<'r> {
     fn get(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<Option<VersionedValue>> {
         self.check_lineage(run)?;
         let read = self.snapshot.get(run, tag, key)?;
-        self.note_op()?;
+        self.writes.note_read()?;
         self.reads.push(ReadKey { key: Key::new(run, tag, key) });
         if let Some(at) = read.as_ref().and_then(|read| read.expires_at) {
             self.note_expiry(run, tag, key, at);
@@ -263,25 +262,15 @@ impl<'r> Transaction<'r> {
     ) -> Result<()> {
         check_pair(key, &value)?;
         self.check_own(run, tag, key, condition)?;
-        self.note_op()?;
-        self.written_bytes += key.len() + value.heap_bytes();
-        if self.written_bytes > limits::MAX_TRANSACTION_BYTES {
-            return Err(Error::TooLong {
-                what: "what one transaction writes, in bytes,",
-                limit: limits::MAX_TRANSACTION_BYTES,
-            });
-        }
         // On its way while the closure goes on.
         self.snapshot.prefetch(run, tag, key);
-        self.writes.put(run, tag, key, value, expires_at, condition);
-        Ok(())
+        Ok(self.writes.put(run, tag, key, value, expires_at, condition)?)
     }
 
     fn delete(&mut self, run: RunId, tag: Tag, key: &[u8]) -> Result<bool> {
         let was_there = self.get_own(run, tag, key)?.is_some();
         if was_there {
-            self.note_op()?;
-            self.writes.delete(run, tag, key, Condition::Any);
+            self.writes.delete(run, tag, key, Condition::Any)?;
         }
         Ok(was_there)
     }
@@ -295,17 +284,6 @@ impl<'r> Transaction<'r> {
         }
     }
 
-    fn note_op(&self) -> Result<()> {
-        let ops = self.reads.len() + self.ranges.len() + self.writes.len();
-        if ops >= limits::MAX_TRANSACTION_OPS {
-            return Err(Error::TooLong {
-                what: "the count of reads and writes of one transaction",
-                limit: ops,
-            });
-        }
-        Ok(())
-    }
-
     fn scan(
         &mut self,
         run: RunId,
@@ -313,8 +291,8 @@ impl<'r> Transaction<'r> {
         lower: Bound<KeyBytes>,
         upper: Bound<KeyBytes>,
     ) -> Result<Vec<(KeyBytes, Value)>> {
-        self.note_op()?;
         self.check_lineage(run)?;
+        self.writes.note_read()?;
         let below = self.snapshot.scan_all(run, tag, lower.clone(), upper.clone())?;
         let own = self.writes.range(run, tag, lower.as_ref().map(|k| &**k), upper.as_ref().map(|k| &**k));
         let first = below.iter().filter_map(|(key, read)| Some((read.expires_at?, key))).min();
@@ -358,7 +336,7 @@ impl TxKv<'_, '_> {
     /// Puts a value.
     ///
     /// # Errors
-    /// [`Error::Key`], [`Error::Value`], [`Error::TooLong`].
+    /// [`Error::Key`], [`Error::Value`], [`WriteError::TransactionTooLarge`]; the transaction is as it was before.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl Into<Value>) -> Result<()> {
         self.tx.put(self.run, Tag::Kv, key.as_ref(), value.into(), Condition::Any)
     }
@@ -497,7 +475,7 @@ impl TxEvents<'_, '_> {
     /// Appends an event at the commit, which gives it its number.
     ///
     /// # Errors
-    /// [`Error::TooLong`], [`Error::Value`].
+    /// [`Error::TooLong`], [`Error::Value`], [`WriteError::TransactionTooLarge`]; the transaction is as it was before.
     pub fn append(&mut self, kind: impl AsRef<str>, payload: impl Into<Value>) -> Result<()> {
         self.append_draft(&EventDraft::new(kind.as_ref(), payload))
     }
@@ -509,9 +487,7 @@ impl TxEvents<'_, '_> {
     pub fn append_draft(&mut self, draft: &EventDraft) -> Result<()> {
         let mut body = Vec::new();
         draft.pack(&mut body)?;
-        self.tx.note_op()?;
-        self.tx.writes.push(self.run, Write::Append { body });
-        Ok(())
+        Ok(self.tx.writes.append(self.run, body)?)
     }
 
     /// A committed event; those of this transaction have no number yet.
@@ -536,8 +512,8 @@ impl TxTraces<'_, '_> {
     /// Records a span that has ended; gives its id.
     ///
     /// # Errors
-    /// [`Error::TooLong`], [`Error::Value`], [`Error::DuplicateSpan`] where this transaction has a span of that id already; the
-    /// commit fails with [`WriteError::ConditionFailed`] where an id that was given is taken.
+    /// [`Error::TooLong`], [`Error::Value`], [`WriteError::TransactionTooLarge`], [`Error::DuplicateSpan`] where this transaction has
+    /// a span of that id already; the commit fails with [`WriteError::ConditionFailed`] where an id that was given is taken.
     pub fn record(&mut self, span: &SpanDraft) -> Result<Arc<str>> {
         self.put(span, true)
     }

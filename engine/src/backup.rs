@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Held;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
+use crate::history::copy_arriving;
 use crate::image::{ImageWriter, make_copy};
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints, lasting};
 use crate::open::random_seed;
@@ -77,6 +78,7 @@ impl Engine {
             properties: std::collections::BTreeMap::new(),
         });
         let moments: Vec<_> = held.iter().map(|held| (held.moment.version, held.moment.timestamp)).collect();
+        let arriving = held.iter().flat_map(|held| held.arriving.iter().copied()).collect();
         let forks = held.iter().any(|held| held.moment.forks);
         let (entries, bytes) = make_copy(&**storage, to, self.on_file_system, &manifest, || {
             let mut image =
@@ -91,6 +93,7 @@ impl Engine {
             if self.checkpointer.stopping().load(Ordering::Relaxed) {
                 return Err(Error::Closed);
             }
+            copy_arriving(&**storage, to, &arriving)?;
             Ok((entries, bytes))
         })?;
         hit(Failpoint::BackupDone);

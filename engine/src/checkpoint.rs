@@ -94,6 +94,8 @@ pub(crate) struct Held<'s> {
     shard: usize,
     pin: Pin,
     pub(crate) moment: CheckpointMoment,
+    /// The runs that were there in part.
+    pub(crate) arriving: Vec<RunId>,
 }
 
 impl<'s> Held<'s> {
@@ -103,7 +105,7 @@ impl<'s> Held<'s> {
         let begun = handle.maintain(move |core| {
             let moment = core.begin_checkpoint().map_err(Some)?;
             match reader.pin() {
-                Ok(pin) => Ok((moment, pin)),
+                Ok(pin) => Ok((moment, pin, core.arriving())),
                 Err(_) => {
                     core.end_checkpoint();
                     Err(None)
@@ -111,9 +113,9 @@ impl<'s> Held<'s> {
             }
         })?;
         match begun {
-            Ok((moment, pin)) => {
+            Ok((moment, pin, arriving)) => {
                 debug_assert_eq!(pin.version(), moment.version, "taken in the same turn");
-                Ok(Self { handle, shard, pin, moment })
+                Ok(Self { handle, shard, pin, moment, arriving })
             }
             Err(Some(BeginError::Poisoned { reason })) => Err(Error::Poisoned { reason }),
             Err(Some(error)) => Err(Error::Checkpoint { shard, reason: error.to_string() }),

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use crate::checkpoint::{CheckpointStats, Checkpointer, Which, Worker};
 use crate::durability::Durability;
 use crate::error::{Error, SnapshotError};
-use crate::history::{RetentionPolicy, RetentionStats};
+use crate::history::{Arrivals, RetentionPolicy, RetentionStats};
 use crate::pending::PendingReply;
 use crate::routing::shard_of;
 use crate::snapshot::Snapshot;
@@ -64,6 +64,7 @@ pub struct Engine {
     pub(crate) unpinned: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) closed: Arc<AtomicBool>,
+    pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpointer: Arc<Checkpointer>,
     /// Read by whoever reads the log's past, written by whoever erases from it. Of each shard, what earlier reads have seen.
@@ -450,9 +451,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Busy`], [`Error::Closed`], [`Error::Reentrant`]; the command was not taken.
     pub fn submit(&self, run: RunId, command: Command) -> Result<PendingReply, Error> {
-        let shard = self.handle(run);
-        let pending = shard.turn.submit(command, None).map_err(|error| call_error(error.into(), None))?;
-        Ok(PendingReply::new(pending))
+        let pending = self.handle(run).turn.submit(command, None);
+        Ok(PendingReply::new(pending.map_err(|error| call_error(error.into(), None))?))
     }
 
     /// One moment of the shard that the run lives on.
@@ -570,9 +570,10 @@ impl Engine {
         // First: it uses the shards.
         self.checkpointer.stop();
         drop(self.worker.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // And who prunes by hand, whose files are not all a shard's: another process must not find them half written anew.
+        // And who prunes by hand or imports, whose files are not all a shard's: another process must not find them half written anew.
         drop(self.pruning.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.checkpointer.hold_off());
+        self.arrivals.wait();
         let mut outcome = Ok(());
         for shard in self.shards.iter() {
             let Ok(actor) = shard.turn.close() else { continue };

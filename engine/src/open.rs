@@ -3,9 +3,11 @@
 //! A directory is a database from the moment its manifest is there, and the manifest is the last thing that is made: so
 //! whatever a crash leaves of a creation has no manifest and no commit, and is completed by the next opening.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use in_mem_model::RunId;
 use in_mem_shard::core::{Log, ShardCore};
 use in_mem_shard::index::{IndexConfig, IndexWriter};
 use in_mem_wal::{DiskStorage, Storage, finish_archiving};
@@ -15,6 +17,7 @@ use crate::config::Config;
 use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
+use crate::history::read_arriving;
 use crate::pinning;
 
 pub(crate) mod directory;
@@ -59,6 +62,10 @@ impl Engine {
             finish_archiving(&*storage, &dir, &dir.join(ARCHIVE))
                 .map_err(|source| OpenError::Log(Arc::new(source)))?;
         }
+        let arriving = match directory.is_importing {
+            true => read_arriving(&*storage, path)?,
+            false => BTreeSet::new(),
+        };
         let mut recovered = recover_all(&directory, &storage, &config)?;
         directory.take_over(&*storage)?;
         if directory.is_new() {
@@ -72,6 +79,8 @@ impl Engine {
             recovered = reshard::reshard(&mut directory, recovered, shards, &storage, &config, &mut notes)?;
         }
         let (mut engine, background) = start::start(config, recovered, storage, Some(directory), notes)?;
+        let note = engine.end_imports(arriving)?;
+        engine.notes.extend(note);
         let finished = {
             let _one = engine.pruning.lock().unwrap_or_else(PoisonError::into_inner);
             engine.finish_erase()
@@ -90,6 +99,26 @@ impl Engine {
         // Behind it: the first round of retention erases, too.
         background.begin(&engine)?;
         Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Deletes the runs of imports that were cut off. Says what is to be noted of it.
+    fn end_imports(&self, runs: BTreeSet<RunId>) -> Result<Option<String>, Error> {
+        if runs.is_empty() {
+            return Ok(None);
+        }
+        let count = runs.len();
+        self.hide_left(runs)?;
+        Ok(Some(match self.finish_arrivals() {
+            Ok(()) => format!("an import was cut off before: its {count} runs are deleted now"),
+            // Nobody sees them; what is left to delete waits for the next import or opening.
+            Err(error) => {
+                format!(
+                    "an import was cut off before: its {count} runs are hidden, and could not be deleted: {error}"
+                )
+            }
+        }))
     }
 }
 

@@ -34,10 +34,12 @@ pub const MAX_EVENT_KIND_BYTES: usize = 128;
 /// Longest name of a span, in bytes.
 pub const MAX_SPAN_NAME_BYTES: usize = 256;
 
-/// Most operations in one transaction: writes, plus keys and ranges read.
+/// Most operations in one transaction: writes, plus keys and ranges read. Whatever makes one commit of many writes is one: several
+/// puts, events or spans at once, a fork of the past, a commit of a bundle.
 pub const MAX_TRANSACTION_OPS: usize = 65_536;
 
-/// Largest write set of one transaction, in encoded bytes of keys and values (64 MiB).
+/// Largest write set of one transaction, in encoded bytes of keys, values and events (64 MiB). A write that
+/// the transaction itself overwrites does not count.
 pub const MAX_TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
 
 // One value under the longest key must fit a transaction, or the largest value could never be written.

@@ -290,11 +290,11 @@ fn reads_do_not_wait_for_the_disk() {
 fn a_write_set_lists_what_lies_within_bounds() {
     let mut set = WriteSet::default();
     for key in ["a", "b", "c", "d"] {
-        set.put(RUN, Tag::Kv, key.as_bytes(), Value::from(key), None, Condition::Any);
+        set.put(RUN, Tag::Kv, key.as_bytes(), Value::from(key), None, Condition::Any).expect("fits");
     }
-    set.delete(RUN, Tag::Kv, b"c", Condition::Any);
-    set.put(RUN, Tag::State, b"b", Value::from(1), None, Condition::Any);
-    set.put(other(5), Tag::Kv, b"b", Value::from(1), None, Condition::Any);
+    set.delete(RUN, Tag::Kv, b"c", Condition::Any).expect("fits");
+    set.put(RUN, Tag::State, b"b", Value::from(1), None, Condition::Any).expect("fits");
+    set.put(other(5), Tag::Kv, b"b", Value::from(1), None, Condition::Any).expect("fits");
     let keys = |lower: Bound<&[u8]>, upper: Bound<&[u8]>| {
         let range = set.range(RUN, Tag::Kv, lower, upper);
         range.keys().map(|key| String::from_utf8(key.to_vec()).expect("is text")).collect::<String>()

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::check::Problem;
 use crate::error::LogError;
+use crate::found::Start;
 use crate::history::HistoryReader;
 use crate::index::first_expected;
 use crate::limits::MAX_SEGMENT_BYTES;
 use crate::record::Position;
-use crate::scan::{Expect, Start, expected};
+use crate::scan::{Expect, expected};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::storage::{Storage, read_all};
 

@@ -62,7 +62,7 @@ impl TxEvents<'_, '_> {
         let (first, end) = crate::stream::ends(&sequences);
         let key = |sequence| KeyBytes::from(&event::event_key(sequence)[..]);
         let (lower, upper) = (Bound::Included(key(first)), Bound::Excluded(key(end)));
-        self.tx.note_op()?;
+        self.tx.writes.note_read()?;
         self.tx.check_lineage(asked)?;
         let stored = if first < end {
             self.tx.snapshot.scan_all(asked, tag, lower.clone(), upper.clone())?

@@ -73,7 +73,7 @@ impl TxState<'_, '_> {
     /// Sets a cell.
     ///
     /// # Errors
-    /// [`crate::Error::Value`], [`crate::Error::TooLong`].
+    /// [`crate::Error::Value`], [`WriteError::TransactionTooLarge`].
     pub fn set(&mut self, cell: impl AsRef<str>, value: impl Into<Value>) -> Result<()> {
         self.tx.put(self.run, Tag::State, cell.as_ref().as_bytes(), value.into(), Condition::Any)
     }

@@ -14,6 +14,7 @@ use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::history::{IMPORTING, copy_arriving, read_arriving};
 use crate::image::{ImageWriter, make_copy};
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::reshard::write_core;
@@ -78,6 +79,11 @@ fn salvage_into(
     refuse_what_is_there(&**storage, to)?;
     let mut report = SalvageReport { path: to.to_owned(), ..SalvageReport::default() };
     let Shards { generation, shards, is_based } = shards_of(&**storage, from, &mut report.lost)?;
+    let arriving = read_arriving(&**storage, from).unwrap_or_else(|error| {
+        let what = format!("{error}; runs whose import was cut off are saved as if they were whole");
+        report.lost.push(Problem { file: from.join(IMPORTING), offset: 0, bytes: 0, what, serious: true });
+        Default::default()
+    });
     let mut cores = Vec::with_capacity(usize::from(shards));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(from, generation, shard);
@@ -101,7 +107,7 @@ fn salvage_into(
         }
         report.entries = image.entries - report.runs;
         image.finish()?;
-        Ok::<_, OpenError>(())
+        copy_arriving(&**storage, to, &arriving)
     })?;
     Ok(report)
 }

@@ -20,12 +20,15 @@ use std::io::Read;
 
 use in_mem_model::codec::{self, Cursor, DecodeError};
 use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Version};
+use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::event::{self, ChainHead};
 use in_mem_shard::core::import::ImportedChange;
+use in_mem_shard::core::limit::check_import;
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod arrival;
 mod exchange;
 mod proof;
 
@@ -93,6 +96,21 @@ pub enum BundleError {
         at: Timestamp,
         /// The time here.
         now: Timestamp,
+    },
+    /// One of its commits is larger than a commit may be.
+    #[error(
+        "the bundle's commit at version {version} has {found} {what}, more than the {limit} that one commit may have; no in-mem \
+         with these limits made it: begin a run there that has the same in several commits, and export that"
+    )]
+    CommitTooLarge {
+        /// Its version, there.
+        version: Version,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is of it.
+        found: usize,
+        /// The limit, see [`in_mem_model::limits`].
+        limit: usize,
     },
     /// A run was deleted and made again under its old id.
     #[error("run {run} was deleted and made again: its history is of two runs and cannot be exported as one")]
@@ -296,6 +314,9 @@ impl Bundle {
                     return Err(BundleError::damaged("a commit changes one key twice"));
                 }
                 changes.push(change);
+            }
+            if let Err(WriteError::TransactionTooLarge { what, found, limit }) = check_import(&changes) {
+                return Err(BundleError::CommitTooLarge { version, what, found, limit });
             }
             commits.push(BundledCommit { version, timestamp, changes });
         }

@@ -300,7 +300,7 @@ fn take_back_intent(storage: &dyn Storage, root: &Path, refused: Error) -> Error
 }
 
 /// Writes the names of runs, and one flag, into a file that takes the place of the one before.
-pub(super) fn write_ids(
+pub(crate) fn write_ids(
     storage: &dyn Storage,
     root: &Path,
     name: &str,
@@ -343,7 +343,7 @@ fn read_intent(
 }
 
 /// Reads what [`write_ids`] wrote.
-pub(super) fn read_ids(
+pub(crate) fn read_ids(
     storage: &dyn Storage,
     root: &Path,
     name: &str,

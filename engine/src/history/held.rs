@@ -22,7 +22,7 @@ impl Engine {
         let (mut released, mut held) = (BTreeSet::new(), BTreeSet::new());
         for run in self.held()? {
             // Taken in again under its id, or never dropped: a run like any other.
-            if self.run_info(run)?.is_some() {
+            if self.run_info(run)?.is_some() || self.is_arriving(run)? {
                 continue;
             }
             let forks = self.forks_that_hold(run)?;

@@ -29,6 +29,7 @@ pub mod prune;
 pub(crate) mod retention;
 pub mod timeline;
 
+pub(crate) use bundle::arrival::{Arrivals, IMPORTING, copy_arriving, read_arriving};
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
 pub use changes::Watching;
 pub use commits::{Commit, KeyChange};

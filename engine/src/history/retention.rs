@@ -37,6 +37,7 @@ impl Engine {
             unpinned: None,
             notes: Vec::new(),
             closed: self.closed.clone(),
+            arrivals: self.arrivals.clone(),
             storage: self.storage.clone(),
             checkpointer: self.checkpointer.clone(),
             past: self.past.clone(),

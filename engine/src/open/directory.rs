@@ -10,6 +10,7 @@ use in_mem_wal::{DirLock, LogError, Manifest, Storage, checkpoint};
 
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::history::IMPORTING;
 use crate::image::UNFINISHED;
 use crate::pinning;
 use crate::routing::ROUTING_NAME;
@@ -19,7 +20,8 @@ pub(crate) const FIRST_GENERATION: u64 = 1;
 
 /// What a directory may hold before it is a database: what an interrupted creation or copy leaves, and what file systems put
 /// into their roots.
-const BEFORE_MANIFEST: [&str; 4] = ["LOCK", "MANIFEST.tmp", "lost+found", UNFINISHED];
+const BEFORE_MANIFEST: [&str; 6] =
+    ["LOCK", "MANIFEST.tmp", "lost+found", UNFINISHED, IMPORTING, "IMPORTING.tmp"];
 
 /// The manifest's property that says that every shard of the generation began with a checkpoint, so that a shard without
 /// one has lost it, however whole its log is.
@@ -35,6 +37,8 @@ pub(crate) struct Directory {
     pub(crate) manifest: Manifest,
     pub(crate) notes: Vec<String>,
     new: bool,
+    /// Whether imports were cut off.
+    pub(crate) is_importing: bool,
     /// Held as long as the database is open. None on a storage of the caller's own, which nobody else reaches.
     pub(crate) lock: Option<DirLock>,
 }
@@ -51,14 +55,26 @@ fn generation_of(name: &str) -> Option<u64> {
 
 /// The manifest of a directory, or why it is none of ours. `Ok(None)`: there may be a database made here.
 pub(crate) fn read_manifest(storage: &dyn Storage, path: &Path) -> Result<Option<Manifest>, OpenError> {
-    let names = match storage.read_dir(path) {
-        Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+    manifest_among(&names_in(storage, path)?, storage, path)
+}
+
+/// What is in a directory; nothing where there is none.
+fn names_in(storage: &dyn Storage, path: &Path) -> Result<Vec<String>, OpenError> {
+    match storage.read_dir(path) {
+        Ok(names) => Ok(names),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            return Err(OpenError::NotADirectory { path: path.to_owned() });
+            Err(OpenError::NotADirectory { path: path.to_owned() })
         }
-        Err(error) => return Err(io("list", path)(error)),
-    };
+        Err(error) => Err(io("list", path)(error)),
+    }
+}
+
+fn manifest_among(
+    names: &[String],
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<Option<Manifest>, OpenError> {
     if names.iter().any(|name| name == MANIFEST_NAME) {
         let manifest = Manifest::read(storage, path)?;
         if let Some(manifest) = &manifest {
@@ -93,7 +109,8 @@ impl Directory {
         let path = &*lasting(path, config.storage.is_none())?;
         let lock = if config.storage.is_none() { Some(DirLock::acquire(path)?) } else { None };
         // Again, now that nobody else can be making it.
-        let found = read_manifest(&**storage, path)?;
+        let names = names_in(&**storage, path)?;
+        let found = manifest_among(&names, &**storage, path)?;
         let new = found.is_none();
         if !new && !in_mem_wal::planted::is_planted("engine_open_without_dir_sync") {
             // Whoever wrote the manifest may have been killed before it was durable under its name: a power cut would then bring
@@ -114,7 +131,9 @@ impl Directory {
                 }
             }
         };
-        let mut directory = Self { path: path.to_owned(), manifest, notes: Vec::new(), new, lock };
+        let is_importing = names.iter().any(|name| name == IMPORTING);
+        let mut directory =
+            Self { path: path.to_owned(), manifest, notes: Vec::new(), new, is_importing, lock };
         if new {
             directory.remove_other_generations(&**storage)?;
         }

@@ -116,6 +116,7 @@ pub(crate) fn start(
         unpinned: plan.reason,
         notes,
         closed: Arc::default(),
+        arrivals: Arc::default(),
         checkpointer,
         past: Arc::new(std::sync::RwLock::new(past)),
         pruning: Arc::default(),

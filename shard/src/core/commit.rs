@@ -10,6 +10,7 @@ use super::effect::{EffectWriter, effects_of_lineage};
 use super::error::{Condition, WriteError};
 use super::event::{self, event_key};
 use super::fork::{hidden_key, hidden_of};
+use super::limit;
 use super::log::lineage_id;
 use super::run_meta::RunStatus;
 use super::run_state::RunState;
@@ -162,6 +163,7 @@ impl ShardCore {
         body: &[u8],
     ) -> Result<(Committed, u64), WriteError> {
         self.check_writable(run)?;
+        limit::check_put_and_append(user, &value, body)?;
         let head = self.runs[&run].chain;
         let key = event_key(head.len);
         self.index.prefetch(&self.hashed(run, Tag::Event, &key));
@@ -228,6 +230,7 @@ impl ShardCore {
         request: CommitRequest,
         validated: impl FnOnce(),
     ) -> Result<Committed, WriteError> {
+        limit::check_request(&request)?;
         if let Some(snapshot) = request.snapshot {
             self.validate(&request, snapshot)?;
         }
@@ -348,6 +351,7 @@ impl ShardCore {
     #[inline]
     pub(super) fn check_writable(&self, run: RunId) -> Result<(), WriteError> {
         match self.runs.get(&run) {
+            Some(_) if self.is_arriving(run) => Err(WriteError::UnknownRun { run }),
             Some(state) => refuse_ended(run, state.meta.status),
             None => Err(WriteError::UnknownRun { run }),
         }

@@ -31,6 +31,15 @@ pub enum WriteError {
         /// The run.
         run: RunId,
     },
+    /// An import has taken this id, and has not ended.
+    #[error(
+        "run {run} is being imported, or is what a failed import has left: wait for it, reopen the database to have what is left \
+         deleted, or take another id"
+    )]
+    RunArriving {
+        /// The run.
+        run: RunId,
+    },
     /// A run cannot go from one status to the other.
     #[error("run {run} is {from} and cannot become {to}{}", way_on(*from))]
     InvalidStatus {
@@ -118,6 +127,19 @@ pub enum WriteError {
         run: RunId,
         /// The run of the transaction.
         with: RunId,
+    },
+    /// The transaction reads or writes more than one may. Nothing of it was done.
+    #[error(
+        "the transaction has {found} {what}, more than the {limit} that one may have: split it into several (`in_mem::limits` has \
+         the limits)"
+    )]
+    TransactionTooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is of it; where the transaction was refused before it was whole, up to what was refused.
+        found: usize,
+        /// The limit, see [`in_mem_model::limits`].
+        limit: usize,
     },
     /// A run was to be deleted in a transaction that writes other things, too.
     #[error("run {run} can only be deleted by a transaction that does nothing else")]

@@ -181,6 +181,17 @@ pub fn split_stored(value: &Value) -> Option<([u8; HASH_BYTES], &[u8])> {
     Some((*hash, rest))
 }
 
+/// The body that a stored event was made from; `None` where the value is not an event.
+pub(super) fn stored_body(value: &Value) -> Option<&[u8]> {
+    let (_, rest) = split_stored(value)?;
+    if rest.first() != Some(&PLACE_FOLLOWS) {
+        return Some(rest);
+    }
+    let mut cursor = Cursor::new(&rest[1..]);
+    cursor.varint().ok()?;
+    rest.get(1 + cursor.offset()..)
+}
+
 /// The stream that a stored event (behind its hash) is in, and its place there.
 pub fn stored_stream(rest: &[u8]) -> Option<(&str, u64)> {
     if rest.first() != Some(&PLACE_FOLLOWS) {

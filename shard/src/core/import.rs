@@ -5,6 +5,7 @@ use in_mem_model::{KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use super::ShardCore;
 use super::effect::{EffectWriter, effects_of_lineage};
 use super::error::WriteError;
+use super::limit;
 use super::log::lineage_id;
 use super::run_meta::RunMeta;
 
@@ -41,6 +42,7 @@ impl ShardCore {
         timestamp: Timestamp,
         mut changes: Vec<ImportedChange>,
     ) -> Result<Version, WriteError> {
+        limit::check_import(&changes)?;
         let version = Version(self.version.0 + 1);
         // So that a run is known before what is written to it.
         changes.sort_by_key(|change| !change.is_meta());

@@ -3,6 +3,7 @@
 //! times give the same records, byte for byte. That is what replay, the simulator and the property tests stand on.
 
 pub mod apart;
+mod arriving;
 mod checkpoint;
 pub mod command;
 mod commit;
@@ -15,6 +16,7 @@ pub mod fork;
 mod fork_links;
 pub mod import;
 mod install;
+pub mod limit;
 mod log;
 mod query;
 mod recent;
@@ -30,7 +32,7 @@ mod streams;
 pub mod transaction;
 pub mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -66,6 +68,8 @@ pub struct ShardCore {
     log: Log,
     runs: HashMap<RunId, RunState, FxBuildHasher>,
     run_index: RunIndex,
+    /// Runs that nobody sees yet.
+    arriving: BTreeSet<RunId>,
     expiry: Expiry,
     fork_marks: Arc<ForkMarks>,
     /// In the order of their drops.
@@ -106,6 +110,7 @@ impl ShardCore {
             log,
             runs: HashMap::default(),
             run_index: RunIndex::default(),
+            arriving: BTreeSet::new(),
             expiry: Expiry::default(),
             fork_marks: Arc::default(),
             dropped_forks: VecDeque::new(),
@@ -244,7 +249,7 @@ impl ShardCore {
             commits: self.counters.commits,
             conflicts: self.counters.conflicts,
             expired: self.counters.expired,
-            runs: self.runs.len() as u64,
+            runs: self.runs_seen() as u64,
             entries: self.index.stats().versions as u64,
             poisoned: self.log.poisoned(),
             log_bytes: self.log.wal().map_or(0, ShardLog::log_bytes),

@@ -116,11 +116,12 @@ impl ShardCore {
 
     /// The end of a run's event chain.
     pub fn chain(&self, run: RunId) -> Option<ChainHead> {
-        self.runs.get(&run).map(|state| state.chain)
+        self.runs.get(&run).filter(|_| !self.is_arriving(run)).map(|state| state.chain)
     }
 
     /// This process takes the run over.
     pub(super) fn adopt(&mut self, run: RunId) -> Result<(), WriteError> {
+        self.check_seen(run)?;
         let state = self.runs.get_mut(&run).ok_or(WriteError::UnknownRun { run })?;
         state.adopted = true;
         Ok(())

@@ -46,7 +46,7 @@ impl ShardCore {
 
     /// One run.
     pub fn run_info(&self, run: RunId) -> Option<RunInfo> {
-        self.runs.get(&run).map(|state| self.describe(run, state))
+        self.runs.get(&run).filter(|_| !self.is_arriving(run)).map(|state| self.describe(run, state))
     }
 
     /// Visits each run that the query means, for as long as the visitor says to go on; gives the last run looked at where there
@@ -59,7 +59,7 @@ impl ShardCore {
         let mut candidates = self.candidates(query);
         for looked_at in 1.. {
             let (id, state) = candidates.next()?;
-            let is_meant = query.filter.matches(&state.meta, state.orphaned());
+            let is_meant = !self.is_arriving(id) && query.filter.matches(&state.meta, state.orphaned());
             let goes_on = !is_meant || visit(id, state);
             if !goes_on || looked_at >= PAGE_RUNS {
                 let name = (query.order == RunOrder::Name).then(|| state.meta.name.clone());

@@ -151,9 +151,13 @@ impl ShardCore {
                     staging.sequences.push(sequence);
                 }
                 Write::CreateRun(meta) => {
+                    if let Some(point) = meta.forked_from.filter(|point| self.is_arriving(point.run)) {
+                        return Err(WriteError::UnknownRun { run: point.run });
+                    }
                     let chain = self.chain_to_go_on(&meta, run)?;
                     let staged = self.staged_run(run, staging);
-                    if self.runs.contains_key(&run) || staged.created {
+                    self.check_free(run)?;
+                    if staged.created {
                         return Err(WriteError::RunExists { run });
                     }
                     staged.created = true;
@@ -170,9 +174,7 @@ impl ShardCore {
                 }
                 Write::ChangeRun(change) => self.stage_change(run, &change, staging)?,
                 Write::DropRun => {
-                    if !self.runs.contains_key(&run) {
-                        return Err(WriteError::UnknownRun { run });
-                    }
+                    self.check_seen(run)?;
                     // A commit gives a key one version: what is dropped cannot be written in the same breath.
                     if alone {
                         effects.on(run);
@@ -241,7 +243,7 @@ impl ShardCore {
     }
 
     fn stage_change(&self, run: RunId, change: &RunChange, staging: &mut Staging) -> Result<(), WriteError> {
-        let stored = self.runs.get(&run).map(|state| &state.meta);
+        let stored = self.runs.get(&run).filter(|_| !self.is_arriving(run)).map(|state| &state.meta);
         let staged = self.staged_run(run, staging);
         let mut meta = match (staged.meta.take(), stored) {
             (Some(meta), _) => meta,

@@ -12,6 +12,7 @@ use in_mem_model::{Key, KeyBytes, RunId, Tag, Timestamp, Value, Version, Version
 use super::ShardCore;
 use super::command::{CommitRequest, Committed, Page, ScanRequest, ShardClosure, Write};
 use super::error::{Condition, WriteError};
+use super::limit::check_transaction;
 use super::query::value_of;
 
 /// How many writes are looked through one by one before an index over them pays.
@@ -21,6 +22,10 @@ const LINEAR_WRITES: usize = 16;
 #[derive(Debug, Default)]
 pub struct WriteSet {
     writes: Vec<(RunId, Write)>,
+    /// What they count for, see [`Write::bytes`].
+    bytes: usize,
+    /// How many keys and ranges are read.
+    read: usize,
     /// Where each key's write is, once there are more than [`LINEAR_WRITES`].
     places: BTreeMap<Key, usize>,
 }
@@ -45,12 +50,25 @@ impl WriteSet {
         self.writes.len()
     }
 
+    /// Counts a key or a range that is read with the writes: of all of them there may be so many.
+    ///
+    /// # Errors
+    /// [`WriteError::TransactionTooLarge`]; it does not count then.
+    pub fn note_read(&mut self) -> Result<(), WriteError> {
+        check_transaction(self.read + self.writes.len() + 1, self.bytes)?;
+        self.read += 1;
+        Ok(())
+    }
+
     /// What this set will make of the key, if it says anything of it.
     pub fn get(&self, run: RunId, tag: Tag, key: &[u8]) -> Option<Pending<'_>> {
         self.find(run, tag, key).map(|place| pending(&self.writes[place].1))
     }
 
     /// Adds a put; one on the same key takes its place, with the condition of the first.
+    ///
+    /// # Errors
+    /// [`WriteError::TransactionTooLarge`]; the set is as it was.
     pub fn put(
         &mut self,
         run: RunId,
@@ -59,20 +77,40 @@ impl WriteSet {
         value: Value,
         expires_at: Option<Timestamp>,
         condition: Condition,
-    ) {
+    ) -> Result<(), WriteError> {
         let condition = self.first_condition(run, tag, key, condition);
-        self.set(run, tag, key, Write::Put { tag, key: KeyBytes::from(key), value, expires_at, condition });
+        self.set(run, tag, key, Write::Put { tag, key: KeyBytes::from(key), value, expires_at, condition })
     }
 
     /// Adds a delete; a write on the same key gives way to it, with the condition of the first.
-    pub fn delete(&mut self, run: RunId, tag: Tag, key: &[u8], condition: Condition) {
+    ///
+    /// # Errors
+    /// As [`WriteSet::put`].
+    pub fn delete(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        key: &[u8],
+        condition: Condition,
+    ) -> Result<(), WriteError> {
         let condition = self.first_condition(run, tag, key, condition);
-        self.set(run, tag, key, Write::Delete { tag, key: KeyBytes::from(key), condition });
+        self.set(run, tag, key, Write::Delete { tag, key: KeyBytes::from(key), condition })
     }
 
-    /// Adds a write that is not on a key: an event, a change of a run.
+    /// Adds an event, packed.
+    ///
+    /// # Errors
+    /// As [`WriteSet::put`].
+    pub fn append(&mut self, run: RunId, body: Vec<u8>) -> Result<(), WriteError> {
+        check_transaction(self.read + self.writes.len() + 1, self.bytes + body.len())?;
+        self.push(run, Write::Append { body });
+        Ok(())
+    }
+
+    /// Adds a write that is not on a key: a change of a run. Where it is one too many, the commit is refused.
     pub fn push(&mut self, run: RunId, write: Write) {
         debug_assert!(!matches!(write, Write::Put { .. } | Write::Delete { .. }));
+        self.bytes += write.bytes();
         self.writes.push((run, write));
     }
 
@@ -108,11 +146,17 @@ impl WriteSet {
         }
     }
 
-    fn set(&mut self, run: RunId, tag: Tag, key: &[u8], write: Write) {
+    fn set(&mut self, run: RunId, tag: Tag, key: &[u8], write: Write) -> Result<(), WriteError> {
+        let bytes = self.bytes + write.bytes();
         if let Some(place) = self.find(run, tag, key) {
+            let bytes = bytes - self.writes[place].1.bytes();
+            check_transaction(self.read + self.writes.len(), bytes)?;
             self.writes[place].1 = write;
-            return;
+            self.bytes = bytes;
+            return Ok(());
         }
+        check_transaction(self.read + self.writes.len() + 1, bytes)?;
+        self.bytes = bytes;
         self.writes.push((run, write));
         if self.writes.len() > LINEAR_WRITES {
             if self.places.is_empty() {
@@ -125,6 +169,7 @@ impl WriteSet {
                 self.places.insert(Key { run, tag, user: KeyBytes::from(key) }, self.writes.len() - 1);
             }
         }
+        Ok(())
     }
 
     fn find(&self, run: RunId, tag: Tag, key: &[u8]) -> Option<usize> {
@@ -166,6 +211,8 @@ pub struct ShardTx<'c> {
     core: &'c mut ShardCore,
     run: RunId,
     writes: WriteSet,
+    /// Why a write was refused: then all of it is.
+    refused: Option<WriteError>,
 }
 
 impl ShardTx<'_> {
@@ -195,17 +242,26 @@ impl ShardTx<'_> {
 
     /// Puts a value.
     pub fn put(&mut self, tag: Tag, key: &[u8], value: Value) {
-        self.writes.put(self.run, tag, key, value, None, Condition::Any);
+        let put = self.writes.put(self.run, tag, key, value, None, Condition::Any);
+        self.note(put);
     }
 
     /// Deletes a key.
     pub fn delete(&mut self, tag: Tag, key: &[u8]) {
-        self.writes.delete(self.run, tag, key, Condition::Any);
+        let deleted = self.writes.delete(self.run, tag, key, Condition::Any);
+        self.note(deleted);
     }
 
     /// Appends an event (a body from [`super::event::pack_body`]).
     pub fn append(&mut self, body: Vec<u8>) {
-        self.writes.push(self.run, Write::Append { body });
+        let appended = self.writes.append(self.run, body);
+        self.note(appended);
+    }
+
+    fn note(&mut self, outcome: Result<(), WriteError>) {
+        if let Err(error) = outcome {
+            self.refused.get_or_insert(error);
+        }
     }
 
     /// A page of committed keys, the newest there are where the request names no version; own writes are not in it.
@@ -228,12 +284,15 @@ impl ShardCore {
         run: RunId,
         closure: ShardClosure,
     ) -> Result<(Committed, Result<Box<dyn Any + Send>, Box<dyn Any + Send>>), WriteError> {
-        let mut tx = ShardTx { core: self, run, writes: WriteSet::default() };
+        let mut tx = ShardTx { core: self, run, writes: WriteSet::default(), refused: None };
         // What the closure could leave half done is its write set, and that is dropped with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)));
-        let writes = std::mem::take(&mut tx.writes);
+        let (writes, refused) = (std::mem::take(&mut tx.writes), tx.refused.take());
         match outcome {
             Ok(Ok(result)) => {
+                if let Some(error) = refused {
+                    return Err(error);
+                }
                 let mut request = CommitRequest::new(run);
                 request.writes = writes.into_writes();
                 // A closure's writes were not checked on the way in, and what the log cannot read back must not get there.

@@ -289,6 +289,7 @@ impl ShardCore {
     /// [`WriteError::TooManyWatchers`]; [`WriteError::WatchFromFuture`].
     pub(super) fn watch(&mut self, request: WatchRequest) -> Result<(Version, Vec<Change>), WriteError> {
         let WatchRequest { run, tag, prefix, from, sender } = request;
+        self.check_seen(run)?;
         let last_version = self.runs.get(&run).ok_or(WriteError::UnknownRun { run })?.last_version;
         // Of another database, or read before a power cut took it: what is committed on the way there would be passed over.
         if let Some(from) = from.filter(|from| *from > self.version) {

@@ -98,7 +98,8 @@ impl Engine {
     }
 
     /// Takes a bundle in: its runs with all their commits, at their own times, under this database's versions; under their own
-    /// ids, or under new ones. A bundle that is refused changes nothing.
+    /// ids, or under new ones. All of it is taken in or nothing: until then nobody sees its runs, and where it fails, or is cut off
+    /// by a kill or a power cut, they are deleted, by the next opening at the latest.
     ///
     /// # Errors
     /// [`BundleError`], [`in_mem_shard::core::error::WriteError::RunExists`] where an id is taken.
@@ -121,26 +122,33 @@ impl Engine {
                 (true, _) => (run.id, RunId::generate_child(first, now)),
             })
             .collect();
-        let handle = &self.shards[self.shard_of(first)];
         let count = bundle.commits.len() as u64;
+        let ids: Vec<RunId> = renamed.values().copied().collect();
+        self.arrive(&ids, || self.import_commits(first, bundle.commits, &renamed))?;
+        let runs = bundle.runs.iter().map(|run| (run.id, renamed[&run.id])).collect();
+        Ok(ImportReport { runs, commits: count })
+    }
+
+    /// Makes the commits of a bundle, whose runs nobody sees yet.
+    fn import_commits(
+        &self,
+        first: RunId,
+        commits: Vec<BundledCommit>,
+        renamed: &HashMap<RunId, RunId>,
+    ) -> Result<(), Error> {
+        let handle = self.handle(first);
         // Where each commit of the bundle came to be.
         let mut made: Vec<(Version, Version)> = Vec::new();
-        let mut rest = bundle.commits.into_iter().peekable();
-        // Looked for in the very turn that makes the first of them: of two imports at once, one finds them taken.
-        let mut to_be_free: Vec<RunId> = renamed.values().copied().collect();
+        let mut rest = commits.into_iter().peekable();
         while rest.peek().is_some() {
             let mut batch = Vec::new();
             while let Some(commit) =
                 rest.next_if(|commit| batch.len() < COMMITS_A_TURN && (batch.is_empty() || !forks(commit)))
             {
-                batch.push(rename(commit, &renamed, &made));
+                batch.push(rename(commit, renamed, &made));
             }
             let versions: Vec<Version> = batch.iter().map(|commit| commit.version).collect();
-            let ids = std::mem::take(&mut to_be_free);
             let done = handle.maintain(move |core| {
-                if let Some(run) = ids.into_iter().find(|id| core.run_info(*id).is_some()) {
-                    return Err(in_mem_shard::core::error::WriteError::RunExists { run });
-                }
                 batch
                     .into_iter()
                     .map(|commit| {
@@ -151,11 +159,10 @@ impl Engine {
             })??;
             made.extend(versions.into_iter().zip(done));
         }
-        if let Some((_, last)) = made.last() {
-            self.wait_visible(first, *last)?;
+        match made.last() {
+            Some((_, last)) => self.wait_visible(first, *last),
+            None => Ok(()),
         }
-        let runs = bundle.runs.iter().map(|run| (run.id, renamed[&run.id])).collect();
-        Ok(ImportReport { runs, commits: count })
     }
 }
 

@@ -144,3 +144,31 @@ fn forks_of_forks_beyond_the_limit_are_refused() {
     Bundle::read(&bundle((0..=MAX_FORK_DEPTH).map(fork).collect())).expect("as deep as may be");
     assert!(refused((0..=MAX_FORK_DEPTH + 1).map(fork).collect()).contains("fork"));
 }
+
+/// Elsewhere a commit may have what it likes: here it has what one may have, or the whole bundle is refused.
+#[test]
+fn a_commit_larger_than_one_may_be_is_refused() {
+    use in_mem_model::limits::{MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS};
+    let put = |n: usize, value: Value| change(ID, Tag::Kv, &n.to_be_bytes(), value);
+    let read = |puts: Vec<ImportedChange>| {
+        let changes = std::iter::once(begins(&meta(ID, 1), ID)).chain(puts).collect();
+        Bundle::read(&bundle(vec![changes]))
+    };
+    let many = |count| (0..count).map(|n| put(n, Value::Null)).collect();
+    let large = |more: usize| {
+        let each = MAX_TRANSACTION_BYTES / 4;
+        // A key has 8 bytes, a value of this size 6 more than its content.
+        (0..4).map(|n| put(n, Value::from(vec![0u8; each - 14 + if n == 3 { more } else { 0 }]))).collect()
+    };
+    read(many(MAX_TRANSACTION_OPS)).expect("is as many as may be");
+    read(large(0)).expect("is as large as may be");
+    for (changes, over) in
+        [(many(MAX_TRANSACTION_OPS + 1), MAX_TRANSACTION_OPS + 1), (large(1), MAX_TRANSACTION_BYTES + 1)]
+    {
+        let refused = read(changes).expect_err("is too large");
+        let BundleError::CommitTooLarge { version: Version(1), found, limit, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!((found, limit), (over, over - 1));
+    }
+}
