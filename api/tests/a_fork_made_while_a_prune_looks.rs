@@ -232,6 +232,25 @@ fn a_run_made_under_the_id_of_one_that_is_to_go_is_not_taken_for_it() {
     }
 }
 
+/// Found by the simulator (seed 404): without history there was no log to erase, and the checkpoint that had held the values for the
+/// fork stayed.
+#[test]
+fn what_was_kept_for_a_fork_leaves_the_checkpoint_too() {
+    let disk = Before::new();
+    let builder = Database::builder().path("/db").shards(1).segment_bytes(8 << 10).keep_history(false);
+    let db = builder.storage(Arc::new(disk.clone())).background(false).open().expect("opens");
+    let fork = db.run(open_fork_of_a_run_that_is_gone(&db)).expect("is there");
+    let other = db.begin_run("other").expect("begins");
+    for n in 0..40 {
+        other.kv().put(format!("k{n}"), "x".repeat(700)).expect("puts");
+    }
+    db.checkpoint().expect("checkpoints");
+    fork.delete().expect("deletes");
+    let report = db.prune(&all(), false).expect("prunes");
+    assert_eq!((report.released.len(), report.log_bytes), (1, 0));
+    assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
 /// The note of what is to be erased was taken for one that was just refused, and removed.
 #[test]
 fn an_erase_is_not_forgotten_where_its_end_fails_twice() {

@@ -184,8 +184,10 @@ impl Engine {
             self.drop_begun_at(*run, begun_at(run))?;
         }
         let drops = !history_only && !free.is_empty();
+        // What was kept for forks may lie in a checkpoint, which another takes the place of.
+        let releases = gone.iter().any(|run| !free.contains(run));
         // Else neither a checkpoint nor a read of the archive would find anything.
-        if drops || past.bytes > 0 {
+        if drops || releases || past.bytes > 0 {
             let noted = gone.iter().map(|run| (*run, begun_at(run))).collect();
             let (erased, of) = self.erase_runs(&noted, !history_only)?;
             (report.log_bytes_erased, gone) = (erased.bytes, of);
