@@ -126,6 +126,12 @@ fn keeps_its_past_until_it_is_gone() {
 
 /// A run that is gone, and an ended fork for which its past is kept.
 fn held_for_a_fork(db: &Database) -> RunId {
+    let fork = open_fork_of_a_run_that_is_gone(db);
+    db.run(fork).and_then(|fork| fork.end(RunStatus::Completed)).expect("ends");
+    fork
+}
+
+fn open_fork_of_a_run_that_is_gone(db: &Database) -> RunId {
     let gone = db.begin_run("gone").expect("begins");
     gone.kv().put("k", "of the one that is gone").expect("puts");
     let fork = gone.fork(ForkOptions::default()).expect("forks");
@@ -133,7 +139,6 @@ fn held_for_a_fork(db: &Database) -> RunId {
     gone.end(RunStatus::Completed).expect("ends");
     db.prune(&all(), false).expect("prunes");
     assert!(db.run(gone.id()).is_err(), "is gone");
-    fork.end(RunStatus::Completed).expect("ends");
     fork.id()
 }
 
@@ -168,6 +173,81 @@ fn keeps_all_of_its_past_where_only_the_past_goes() {
     db.run(again).expect("is there").delete().expect("deletes");
     db.prune(&all(), false).expect("prunes");
     assert_eq!(disk.files_with("of the fork"), Vec::<PathBuf>::new());
+    assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
+/// Found by the simulator (seed 185): a run that was begun meanwhile under the id of one whose past is released was deleted as if
+/// it were that one.
+#[test]
+fn a_run_made_under_the_id_of_one_that_was_kept_is_not_taken_for_it() {
+    for history_only in [false, true] {
+        for moment in [THE_LOG, THE_NOTE] {
+            let disk = Before::new();
+            let db = disk.open();
+            let fork = held_for_a_fork(&db);
+            let gone =
+                db.run(fork).and_then(|fork| fork.info()).expect("is there").meta.parent.expect("has one");
+            let (at_work, made) = (db.clone(), Arc::new(Mutex::new(false)));
+            let note = made.clone();
+            disk.at(moment, move || {
+                let anew = at_work.new_run("anew").id(gone).begin().expect("begins");
+                anew.kv().put("k", "anew").expect("puts");
+                *note.lock().expect("no panic") = true;
+                Ok(())
+            });
+            let report = db.prune(&RetentionPolicy { history_only, ..all() }, false).expect("prunes");
+            assert_eq!(report.released, [gone]);
+            assert!(*made.lock().expect("no panic"));
+            let check = |db: &Database| {
+                let anew = db.run(gone).unwrap_or_else(|error| panic!("{moment}, {history_only}: {error}"));
+                assert!(anew.kv().exists("k").expect("reads"));
+                assert!(anew.verify().expect("its past is whole").is_same());
+            };
+            check(&db);
+            db.close().expect("closes");
+            check(&disk.open());
+        }
+    }
+}
+
+/// As the one before: the run that is to go is deleted meanwhile, and another begun under its id.
+#[test]
+fn a_run_made_under_the_id_of_one_that_is_to_go_is_not_taken_for_it() {
+    for moment in [THE_LOG, THE_NOTE] {
+        let disk = Before::new();
+        let db = disk.open();
+        let run = db.begin_run("to go").expect("begins");
+        run.end(RunStatus::Completed).expect("ends");
+        let (id, at_work) = (run.id(), db.clone());
+        disk.at(moment, move || {
+            run.delete().expect("deletes");
+            at_work.new_run("anew").id(id).begin().and_then(|anew| anew.kv().put("k", 1)).expect("begins");
+            Ok(())
+        });
+        db.prune(&all(), false).expect("prunes");
+        let check = |db: &Database| assert!(db.run(id).expect("is there").kv().exists("k").expect("reads"));
+        check(&db);
+        db.close().expect("closes");
+        check(&disk.open());
+    }
+}
+
+/// Found by the simulator (seed 404): without history there was no log to erase, and the checkpoint that had held the values for the
+/// fork stayed.
+#[test]
+fn what_was_kept_for_a_fork_leaves_the_checkpoint_too() {
+    let disk = Before::new();
+    let builder = Database::builder().path("/db").shards(1).segment_bytes(8 << 10).keep_history(false);
+    let db = builder.storage(Arc::new(disk.clone())).background(false).open().expect("opens");
+    let fork = db.run(open_fork_of_a_run_that_is_gone(&db)).expect("is there");
+    let other = db.begin_run("other").expect("begins");
+    for n in 0..40 {
+        other.kv().put(format!("k{n}"), "x".repeat(700)).expect("puts");
+    }
+    db.checkpoint().expect("checkpoints");
+    fork.delete().expect("deletes");
+    let report = db.prune(&all(), false).expect("prunes");
+    assert_eq!((report.released.len(), report.log_bytes), (1, 0));
     assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
 }
 

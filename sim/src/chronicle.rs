@@ -16,11 +16,12 @@ const MARK: &str = "mark#";
 pub struct Chronicle {
     /// Backups that were acknowledged, with what they hold.
     pub backups: Vec<(String, Model)>,
-    /// Lives of runs whose past may have been erased.
-    pastless: BTreeSet<u64>,
+    /// Ids whose past may have been erased, each with the last life that there was by then.
+    pastless: BTreeMap<RunId, u64>,
     /// Texts that were written to no other run than this.
     marks: BTreeMap<RunId, Vec<String>>,
-    /// Runs that a prune which failed was to erase: the next that comes to its end has erased them.
+    /// Runs that a prune was to take away: where they are gone, and no fork holds them, a prune that comes to its end has erased
+    /// them.
     pub owed: BTreeSet<RunId>,
     lives: u64,
 }
@@ -48,14 +49,15 @@ impl Chronicle {
         }
     }
 
-    /// The past of this life may be gone.
-    pub fn lose_past(&mut self, life: u64) {
-        self.pastless.insert(life);
+    /// The past of all lives that this id has had may be gone.
+    pub fn lose_past(&mut self, run: RunId) {
+        self.pastless.insert(run, self.lives);
     }
 
-    /// Whether the past of a run, as it was, has to be in the log.
-    pub fn has_past(&self, run: &ModelRun) -> bool {
-        run.whole && !self.pastless.contains(&run.life)
+    /// Whether the past of the run with this id, as it was, has to be in the log: its own, and that of what it goes on from.
+    pub fn has_past(&self, id: RunId, run: &ModelRun) -> bool {
+        let has = |(id, life): &(RunId, u64)| self.pastless.get(id).is_none_or(|last| life > last);
+        run.whole && has(&(id, run.life)) && run.above.iter().all(has)
     }
 
     /// A file below `root` that holds what was erased with the past of these runs, and that no run holds now.

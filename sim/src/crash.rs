@@ -18,6 +18,7 @@ use crate::finding::Finding;
 use crate::ledger::{Accident, Ledger};
 use crate::meanwhile::Meanwhile;
 use crate::model::{Change, Model};
+use crate::scenes::Scene;
 use crate::workload::{Did, Work};
 
 /// Where the database lies on the simulated disk.
@@ -26,6 +27,9 @@ pub(crate) const PATH: &str = "/db";
 const EPOCHS: usize = 3;
 /// Actions in one opening, unless the power goes before.
 const ACTIONS: usize = 120;
+/// Those of an opening with a scene, which begins behind a few of them.
+const ACTIONS_AROUND_A_SCENE: usize = 40;
+const ACTIONS_BEFORE_A_SCENE: usize = 12;
 /// Images looked at from one moment.
 const IMAGES_PER_CRASH: usize = 8;
 /// The power goes before one of so many syncs of directories, where it goes before one.
@@ -61,6 +65,8 @@ pub struct Outcome {
     pub openings_cut: u64,
     /// Backups that were opened.
     pub backups: u64,
+    /// Scenes that came to their end.
+    pub scenes: u64,
 }
 
 impl Outcome {
@@ -126,13 +132,18 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
     if rng.u8(..16) == 0 {
         return in_memory(seed, &mut rng);
     }
+    let scene = Scene::of(&mut rng);
     let strict = rng.bool();
     let durability = if strict {
         Durability::Strict
     } else {
         Durability::Buffered { interval: Duration::from_millis(10), bytes: 4 << 10 }
     };
-    let setup = Setup::new(seed, durability, rng.bool());
+    let keep_history = match scene {
+        Some(scene) => scene.keeps_history(&mut rng),
+        None => rng.bool(),
+    };
+    let setup = Setup::new(seed, durability, keep_history);
     let mut outcome = Outcome::default();
     let mut disk = SimDisk::new(seed);
     let mut live = Model::default();
@@ -140,17 +151,21 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
     let mut unopened = Ledger::default();
     let mut chronicle = Chronicle::default();
     for epoch in 0..EPOCHS {
-        match rng.u8(..8) {
+        // A scene is mostly played, and cut off as often by itself.
+        match rng.u8(if scene.is_some() { 1..11 } else { 0..8 }) {
             // Where names are not durable yet.
             0 | 1 => disk.crash_before_nth(OpKind::SyncDir, rng.u64(1..=SYNCS_OF_DIRECTORIES)),
             // Among the first operations: recovery, and a log's first records.
-            2..=4 => disk.crash_before(disk.ops() + 1 + rng.u64(..60)),
+            2..=4 if scene.is_none() => disk.crash_before(disk.ops() + 1 + rng.u64(..60)),
+            2 => disk.crash_before(disk.ops() + 1 + rng.u64(..60)),
+            8.. => {}
             _ => disk.crash_before(disk.ops() + 1 + rng.u64(..600)),
         }
         let shards = rng.usize(1..4);
-        let ledger = work(&setup, &disk, shards, &live, strict, &mut chronicle, &mut rng, &mut outcome)
-            .map(|ledger| ledger.unwrap_or(unopened))
-            .map_err(|what| format!("opening {epoch}: {what}"))?;
+        let ledger =
+            work(&setup, &disk, shards, &live, strict, scene, &mut chronicle, &mut rng, &mut outcome)
+                .map(|ledger| ledger.unwrap_or(unopened))
+                .map_err(|what| format!("opening {epoch}: {what}"))?;
         outcome.saw(&disk);
         let mut next = None;
         let goes_on = if rng.u8(..3) == 0 { 0 } else { rng.usize(1..IMAGES_PER_CRASH) };
@@ -192,6 +207,7 @@ fn work(
     shards: usize,
     live: &Model,
     strict: bool,
+    scene: Option<Scene>,
     chronicle: &mut Chronicle,
     rng: &mut Rng,
     outcome: &mut Outcome,
@@ -216,9 +232,16 @@ fn work(
         faults: true,
         rng: &mut *rng,
     };
-    for _ in 0..ACTIONS {
-        match work.act()? {
-            Did::Well => {}
+    let actions = if scene.is_some() { ACTIONS_AROUND_A_SCENE } else { ACTIONS };
+    let scene = scene.map(|scene| (work.rng.usize(..ACTIONS_BEFORE_A_SCENE), scene));
+    for number in 0..actions {
+        let scene = scene.filter(|(at, _)| *at == number).map(|(_, scene)| scene);
+        let did = match scene {
+            Some(scene) => scene.play(&mut work)?,
+            None => work.act()?,
+        };
+        match did {
+            Did::Well => outcome.scenes += u64::from(scene.is_some()),
             Did::MachineGone => return Ok(Some(ledger)),
             Did::LogFailed => {
                 disk.crash_before(disk.ops());
@@ -385,7 +408,7 @@ fn run_twice(seed: u64) -> Result<Outcome, String> {
 pub fn run(plan: &Plan) -> Vec<Finding> {
     let start = Instant::now();
     let (next, images) = (AtomicU64::new(plan.only.unwrap_or(plan.first_seed)), AtomicU64::new(0));
-    let (cut, backups, seeds) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let [cut, backups, seeds, scenes] = [const { AtomicU64::new(0) }; 4];
     let violations = Mutex::new(Vec::new());
     let worker = || {
         while images.load(Ordering::Relaxed) < plan.images {
@@ -399,6 +422,7 @@ pub fn run(plan: &Plan) -> Vec<Finding> {
                     images.fetch_add(outcome.images, Ordering::Relaxed);
                     cut.fetch_add(outcome.openings_cut, Ordering::Relaxed);
                     backups.fetch_add(outcome.backups, Ordering::Relaxed);
+                    scenes.fetch_add(outcome.scenes, Ordering::Relaxed);
                 }
                 Err(what) => {
                     let text = format!("seed {seed}: {what}; repeat with: cargo xtask sim --seed {seed}");
@@ -426,6 +450,7 @@ pub fn run(plan: &Plan) -> Vec<Finding> {
         Finding::shown("sim.images_per_second", count(&images) / seconds, "images/s"),
         Finding::shown("sim.openings_cut_off", count(&cut), "openings"),
         Finding::shown("sim.backups_opened", count(&backups), "backups"),
+        Finding::shown("sim.scenes_played", count(&scenes), "scenes"),
         Finding::violations("sim.violations", &violations),
     ]
 }

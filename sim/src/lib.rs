@@ -14,4 +14,5 @@ pub mod kill;
 pub mod ledger;
 mod meanwhile;
 pub mod model;
+mod scenes;
 pub mod workload;

@@ -20,7 +20,7 @@ use crate::model::Change;
 mod breaking;
 mod forks;
 mod replay;
-mod retention;
+pub(crate) mod retention;
 mod steps;
 
 /// Runs that may be begun before one is ended or deleted; forks come on top.
@@ -73,6 +73,8 @@ fn key(rng: &mut Rng) -> Vec<u8> {
     key
 }
 
+/// Bytes of one that takes several sectors.
+const LARGE_VALUE_BYTES: std::ops::Range<usize> = 500..1_500;
 /// Bytes of the largest value: a commit of it takes several records, in several segments.
 const LARGEST_VALUE_BYTES: usize = 16 << 10;
 
@@ -101,7 +103,7 @@ impl Work<'_> {
     }
 
     /// Ends an action: what was sent is acknowledged, in flight, or refused.
-    fn end<T>(&mut self, result: Result<T, Error>) -> Result<Did, String> {
+    pub(crate) fn end<T>(&mut self, result: Result<T, Error>) -> Result<Did, String> {
         if self.disk.crashed() {
             return Ok(Did::MachineGone);
         }
@@ -114,7 +116,7 @@ impl Work<'_> {
         }
     }
 
-    fn send(&mut self, run: RunId, changes: Vec<Change>) {
+    pub(crate) fn send(&mut self, run: RunId, changes: Vec<Change>) {
         self.ledger.send(self.db, run, changes);
     }
 
@@ -123,8 +125,7 @@ impl Work<'_> {
     /// # Errors
     /// In words: the database did something that it must not do. An error that it returned is no such thing.
     pub fn act(&mut self) -> Result<Did, String> {
-        let open: Vec<RunId> =
-            self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect();
+        let open = self.open_runs();
         if open.is_empty() || (self.ledger.live.runs.len() < RUNS && self.rng.u8(..100) < 6) {
             return self.begin_run(&open);
         }
@@ -150,13 +151,17 @@ impl Work<'_> {
         }
     }
 
+    /// The runs that take writes.
+    pub(crate) fn open_runs(&self) -> Vec<RunId> {
+        self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect()
+    }
+
     /// Writes one thing; no maintenance and no time.
     ///
     /// # Errors
     /// As [`Work::act`].
     pub fn write(&mut self) -> Result<Did, String> {
-        let open: Vec<RunId> =
-            self.ledger.live.runs.iter().filter(|(_, run)| run.is_open()).map(|(id, _)| *id).collect();
+        let open = self.open_runs();
         let Some(id) = open.first().copied() else { return self.begin_run(&open) };
         if self.rng.u8(..4) == 0 {
             return self.transaction(id, &open);
@@ -166,10 +171,17 @@ impl Work<'_> {
     }
 
     fn begin_run(&mut self, open: &[RunId]) -> Result<Did, String> {
-        let name = format!("run-{}", self.rng.u8(..9));
-        let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("t{n}")).collect();
         let parent = (!open.is_empty() && self.rng.bool()).then(|| open[self.rng.usize(..open.len())]);
         let id = self.new_id(parent);
+        self.begin(id, parent)
+    }
+
+    /// Begins a run with this id, which no run has: a child of `parent`, where there is one.
+    pub(crate) fn begin(&mut self, id: RunId, parent: Option<RunId>) -> Result<Did, String> {
+        let name = format!("run-{}", self.rng.u8(..9));
+        let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("t{n}")).collect();
+        // What is not erased of one before it stays now, until this one goes.
+        self.chronicle.owed.remove(&id);
         let begin = match parent {
             Some(parent) => self.db.run(parent).and_then(|run| run.child(&name)),
             None => Ok(self.db.new_run(&name)),
@@ -189,13 +201,11 @@ impl Work<'_> {
     }
 
     /// An id that no run has, in its parent's shard: a fresh one, or one of a few, which another run may have had.
-    fn new_id(&mut self, parent: Option<RunId>) -> RunId {
+    pub(crate) fn new_id(&mut self, parent: Option<RunId>) -> RunId {
         let routing = parent.map_or_else(|| u16::from(self.rng.u8(..ROUTINGS)), RunId::routing);
         for _ in 0..IDS_USED_AGAIN {
             let id = RunId::from_bytes([self.rng.u8(..IDS_USED_AGAIN); 16]).with_routing(routing);
             if !self.ledger.live.runs.contains_key(&id) {
-                // What is not erased of the one before stays now, until this one goes.
-                self.chronicle.owed.remove(&id);
                 return id;
             }
         }
@@ -209,18 +219,13 @@ impl Work<'_> {
         if self.rng.u8(..4) == 0 { self.chronicle.new_mark(run) } else { value(self.rng) }
     }
 
-    fn single(&mut self, run: &Run) -> Result<Did, String> {
+    pub(crate) fn single(&mut self, run: &Run) -> Result<Did, String> {
         let (id, now) = (run.id(), self.now());
         let own = self.ledger.live.runs[&id].clone();
         match self.rng.u8(..12) {
             0..=2 => {
-                let (key, value) = (key(self.rng), self.value_for(id));
-                self.send(
-                    id,
-                    vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }],
-                );
-                let result = run.kv().put(key, value);
-                self.end(result)
+                let value = self.value_for(id);
+                self.put(run, value)
             }
             3 => {
                 let (key, value) = (key(self.rng), self.value_for(id));
@@ -317,7 +322,29 @@ impl Work<'_> {
         }
     }
 
-    fn transaction(&mut self, id: RunId, open: &[RunId]) -> Result<Did, String> {
+    fn put(&mut self, run: &Run, value: Value) -> Result<Did, String> {
+        let (id, key) = (run.id(), key(self.rng));
+        self.send(id, vec![Change::Put { run: id, key: key.clone(), value: value.clone(), expires: None }]);
+        let result = run.kv().put(key, value);
+        self.end(result)
+    }
+
+    /// Puts a value that is found again wherever it lies.
+    pub(crate) fn put_mark(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        let mark = self.chronicle.new_mark(id);
+        self.put(&run, mark)
+    }
+
+    /// Puts a value of several sectors.
+    pub(crate) fn put_large(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        let mut bytes = vec![0; self.rng.usize(LARGE_VALUE_BYTES)];
+        self.rng.fill(&mut bytes);
+        self.put(&run, Value::from(bytes))
+    }
+
+    pub(crate) fn transaction(&mut self, id: RunId, open: &[RunId]) -> Result<Did, String> {
         let relative = open.iter().copied().find(|other| *other != id && other.routing() == id.routing());
         let mut changes = Vec::new();
         for _ in 0..self.rng.usize(1..6) {
@@ -439,32 +466,44 @@ impl Work<'_> {
     }
 
     fn life(&mut self, id: RunId) -> Result<Did, String> {
-        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
         if self.rng.u8(..3) == 0 {
-            self.send(id, vec![Change::Drop { run: id }]);
-            self.chronicle.owed.remove(&id);
-            let result = run.delete();
-            return self.end(result);
+            return self.delete_run(id);
         }
         if self.rng.bool() {
+            let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
             let tags: Vec<String> = (0..self.rng.u8(..4)).map(|n| format!("u{n}")).collect();
             self.send(id, vec![Change::Tags { run: id, tags: tags.clone() }]);
             let result = run.set_tags(tags);
             return self.end(result);
         }
+        self.end_run(id)
+    }
+
+    /// Deletes a run, whose past stays in the log.
+    pub(crate) fn delete_run(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
+        self.send(id, vec![Change::Drop { run: id }]);
+        self.chronicle.owed.remove(&id);
+        let result = run.delete();
+        self.end(result)
+    }
+
+    /// Ends a run.
+    pub(crate) fn end_run(&mut self, id: RunId) -> Result<Did, String> {
+        let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
         let status = [RunStatus::Completed, RunStatus::Failed][self.rng.usize(..2)];
         self.send(id, vec![Change::Status { run: id, status, at: self.now() }]);
         let result = run.end(status);
         self.end(result)
     }
 
-    fn advance(&mut self) -> Result<Did, String> {
+    pub(crate) fn advance(&mut self) -> Result<Did, String> {
         // By an even number, where the times to live are odd: no key ends at the very moment it is looked at.
         self.clock.advance(self.rng.i64(1..40) * 2);
         Ok(Did::Well)
     }
 
-    fn maintenance(&mut self) -> Result<Did, String> {
+    pub(crate) fn maintenance(&mut self) -> Result<Did, String> {
         let dice = self.rng.u8(..8);
         let breaks = self.begin_fault();
         let result = match dice {
@@ -480,20 +519,30 @@ impl Work<'_> {
                 result
             }
         };
+        // A step syncs, a sync does, and a checkpoint syncs the logs of the shards that it writes.
+        self.end_maintenance(result, dice <= 4, breaks)
+    }
+
+    /// Ends what changes nothing that a run holds; with `syncs`, what was acknowledged is on the disk behind it.
+    pub(crate) fn end_maintenance(
+        &mut self,
+        result: Result<(), Error>,
+        syncs: bool,
+        breaks: bool,
+    ) -> Result<Did, String> {
         if self.disk.crashed() {
             return Ok(Did::MachineGone);
         }
         self.ledger.expired(self.db)?;
-        match result {
+        let did = match result {
             Ok(()) => {
-                // A step syncs, a sync does, and a checkpoint syncs the logs of the shards that it writes.
-                if dice <= 4 {
+                if syncs {
                     self.ledger.synced();
                 }
-                Ok(Did::Well)
+                Did::Well
             }
-            Err(error) => Ok(Did::Failed(error)),
-        }
-        .and_then(|did| self.end_fault(breaks, did))
+            Err(error) => Did::Failed(error),
+        };
+        self.end_fault(breaks, did)
     }
 }

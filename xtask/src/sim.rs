@@ -120,6 +120,7 @@ impl From<Finding> for Figure {
             "bytes" => "bytes",
             "openings" => "openings",
             "backups" => "backups",
+            "scenes" => "scenes",
             _ => "count",
         };
         let figure = match found.at_most {

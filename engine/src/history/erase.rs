@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use in_mem_model::{RunId, Version};
-use in_mem_shard::core::command::{CommitRequest, Write};
+use in_mem_model::{Key, KeyBytes, RunId, Tag, Version};
+use in_mem_shard::core::command::{CommitRequest, ReadKey, Write};
 use in_mem_shard::core::effect::{Effect, EffectReader, EffectWriter};
+use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::lineage_id;
 use in_mem_wal::checkpoint::list_checkpoints;
 use in_mem_wal::{Erased, Fate, LogError, Manifest, OpenMode, Storage, erase, remove_set_aside};
@@ -63,6 +64,11 @@ fn fate(
         (_, 0) => Fate::Erase,
         _ => Fate::Replace(kept),
     })
+}
+
+/// Whether a run that was begun at this version is not what was to go: made anew under the id since.
+fn is_another(begun: Version, now: Version) -> bool {
+    now != Version(0) && now != begun
 }
 
 fn add(total: &mut Erased, some: Erased) {
@@ -127,42 +133,50 @@ impl Engine {
         Ok(places.into_iter().collect())
     }
 
-    /// Erases the past of these runs; with `whole`, the runs too. Afterwards no file of the database holds a byte of it, but for
-    /// commits over several runs that are larger than a segment.
-    pub(super) fn erase_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<Erased, Error> {
+    /// Erases the past of these runs, each begun at the version that stands with it, 0 where it is gone already; with `whole`, the
+    /// runs too. What has been begun under one's id since is left as it is. Afterwards no file of the database holds a byte of it,
+    /// but for commits over several runs that are larger than a segment. Gives what was erased, and of which runs.
+    pub(super) fn erase_runs(
+        &self,
+        runs: &BTreeMap<RunId, Version>,
+        whole: bool,
+    ) -> Result<(Erased, BTreeSet<RunId>), Error> {
         self.erase_noted(runs, whole, false)
     }
 
-    fn erase_noted(&self, runs: &BTreeSet<RunId>, whole: bool, is_resumed: bool) -> Result<Erased, Error> {
+    fn erase_noted(
+        &self,
+        noted: &BTreeMap<RunId, Version>,
+        whole: bool,
+        is_resumed: bool,
+    ) -> Result<(Erased, BTreeSet<RunId>), Error> {
         let Some(path) = &self.path else {
-            self.drop_runs(runs, whole).map_err(|(_, error)| error)?;
-            return Ok(Erased::default());
+            let runs = self.drop_runs(noted, whole).map_err(|(_, error)| error)?;
+            return Ok((Erased::default(), runs));
         };
-        if runs.is_empty() {
-            return Ok(Erased::default());
+        if noted.is_empty() {
+            return Ok((Erased::default(), BTreeSet::new()));
         }
         // The note is finished by whatever opening finds it: no commit before it may be lost where it is kept.
         self.sync()?;
         // One that is resumed has its note, which must outlast that it cannot be written again.
         if !is_resumed {
-            let mut noted = BTreeMap::new();
-            for run in runs {
-                noted.insert(*run, self.begun_at(*run)?);
-            }
-            write_intent(&*self.storage, path, &noted, whole)?;
+            write_intent(&*self.storage, path, noted, whole)?;
         }
-        if let Err((dropped, error)) = self.drop_runs(runs, whole) {
-            // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by one.
-            if dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. }) {
-                return Err(take_back_intent(&*self.storage, path, error));
+        let mut gone = match self.drop_runs(noted, whole) {
+            Ok(runs) => runs,
+            Err((dropped, error)) => {
+                // Refused before anything was done: no later opening may do it. What was begun, or may have been, is finished by
+                // one.
+                let is_refused =
+                    dropped == 0 && !is_resumed && !matches!(error, Error::OutcomeUnknown { .. });
+                return Err(if is_refused { take_back_intent(&*self.storage, path, error) } else { error });
             }
-            return Err(error);
-        }
+        };
         // Asked again, now that nobody can fork them any more: a fork may have been made since it was asked first.
-        let mut gone = runs.clone();
         if whole {
             let mut held = BTreeSet::new();
-            for run in runs {
+            for run in &gone {
                 if !self.forks_that_hold(*run)?.is_empty() {
                     held.insert(*run);
                 }
@@ -177,20 +191,19 @@ impl Engine {
         let erased = self.erase_past(path, &gone)?;
         self.remove_held(&gone)?;
         remove_intent(&*self.storage, path)?;
-        Ok(erased)
+        Ok((erased, gone))
     }
 
     /// Finishes what an interrupted erase began.
     pub(crate) fn finish_erase(&self) -> Result<Option<usize>, Error> {
         let Some(path) = &self.path else { return Ok(None) };
         let Some((noted, whole)) = read_intent(&*self.storage, path)? else { return Ok(None) };
-        let mut runs = BTreeSet::new();
+        let mut runs = BTreeMap::new();
         for (run, begun) in noted {
             let now = self.begun_at(run)?;
-            // Made anew under its id since: that is not what was to go.
-            let is_another = begun.is_some_and(|begun| now != Version(0) && now != begun);
-            if !is_another {
-                runs.insert(run);
+            let begun = begun.unwrap_or(now);
+            if !is_another(begun, now) {
+                runs.insert(run, begun);
             }
         }
         if runs.is_empty() {
@@ -205,18 +218,50 @@ impl Engine {
         Ok(self.run_info(run)?.map_or(Version(0), |info| info.meta.first_version))
     }
 
-    /// Deletes the runs; where one is refused, says how many were deleted before it.
-    fn drop_runs(&self, runs: &BTreeSet<RunId>, whole: bool) -> Result<(), (usize, Error)> {
-        for (dropped, run) in runs.iter().filter(|_| whole).enumerate() {
-            let mut request = CommitRequest::new(*run);
-            request.writes.push((*run, Write::DropRun));
-            match self.commit(request) {
-                // An interrupted erase had come further.
-                Ok(_) | Err(Error::UnknownRun { .. }) => {}
-                Err(error) => return Err((dropped, error)),
+    /// Of these runs, those under whose ids there is no other now; with `whole`, they are deleted. Where one is refused, says how
+    /// many were deleted before it.
+    fn drop_runs(
+        &self,
+        runs: &BTreeMap<RunId, Version>,
+        whole: bool,
+    ) -> Result<BTreeSet<RunId>, (usize, Error)> {
+        let mut same = BTreeSet::new();
+        let mut dropped = 0;
+        for (run, begun) in runs {
+            let is_same = if whole {
+                self.drop_begun_at(*run, *begun)
+            } else {
+                self.begun_at(*run).map(|now| !is_another(*begun, now))
+            };
+            if is_same.map_err(|error| (dropped, error))? {
+                same.insert(*run);
+                dropped += usize::from(*begun != Version(0));
             }
         }
-        Ok(())
+        Ok(same)
+    }
+
+    /// Deletes a run that was begun at this version; `false`: under its id there is another now, which stays.
+    pub(super) fn drop_begun_at(&self, run: RunId, begun: Version) -> Result<bool, Error> {
+        loop {
+            // Held until the run is gone: by it the shard knows that it is no other yet.
+            let snapshot = self.snapshot(run)?;
+            let now = self.begun_at(run)?;
+            if now == Version(0) || is_another(begun, now) {
+                return Ok(now == Version(0));
+            }
+            let mut request = CommitRequest::new(run);
+            request.snapshot = Some(snapshot.version());
+            let user = KeyBytes::default();
+            request.reads.push(ReadKey { key: Key { run, tag: Tag::Run, user } });
+            request.writes.push((run, Write::DropRun));
+            match self.commit_read_at(request, snapshot) {
+                Err(Error::Write(WriteError::Conflict { found, .. })) => self.wait_visible(run, found)?,
+                // An interrupted erase had come further.
+                Ok(_) | Err(Error::UnknownRun { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn erase_past(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Erased, Error> {

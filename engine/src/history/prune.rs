@@ -4,12 +4,12 @@
 //! generations of shards. Or only its past is, and it stays as it is. Forks keep what they share of a run, and with it the
 //! past that they go on from: the report names them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use in_mem_model::{RunId, Timestamp};
-use in_mem_shard::core::command::{CommitRequest, RunInfo, RunQuery, Write};
+use in_mem_model::{RunId, Timestamp, Version};
+use in_mem_shard::core::command::{RunInfo, RunQuery};
 use in_mem_shard::core::run_meta::RunStatus;
 use in_mem_shard::core::{PAGE_LIMIT, RunFilter, RunOrder};
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,7 @@ impl Engine {
         let history_only = policy.history_only;
         let mut report = PruneReport { dry_run, history_only, ..PruneReport::default() };
         let mut bytes_kept = 0;
+        let mut begun = BTreeMap::new();
         for run in ended {
             let (at, bytes) = (run.meta.ended.unwrap_or(run.meta.created), bytes_of(&run));
             let goes = ended_before.is_some_and(|limit| at < limit)
@@ -133,6 +134,7 @@ impl Engine {
             }
             let forks = self.forks_that_hold(run.id)?;
             let (id, name, status) = (run.id, run.meta.name, run.meta.status);
+            begun.insert(id, run.meta.first_version);
             report.runs.push(PrunedRun { id, name, status, ended: at, bytes, forks });
             report.bytes += bytes;
         }
@@ -176,15 +178,19 @@ impl Engine {
         if !held.is_subset(&known) {
             self.write_held(&held.union(&known).copied().collect())?;
         }
+        // What was taken away before is gone already.
+        let begun_at = |run: &RunId| begun.get(run).copied().unwrap_or(Version(0));
         for run in &held {
-            let mut request = CommitRequest::new(*run);
-            request.writes.push((*run, Write::DropRun));
-            self.commit(request)?;
+            self.drop_begun_at(*run, begun_at(run))?;
         }
         let drops = !history_only && !free.is_empty();
+        // What was kept for forks may lie in a checkpoint, which another takes the place of.
+        let releases = gone.iter().any(|run| !free.contains(run));
         // Else neither a checkpoint nor a read of the archive would find anything.
-        if drops || past.bytes > 0 {
-            report.log_bytes_erased = self.erase_runs(&gone, !history_only)?.bytes;
+        if drops || releases || past.bytes > 0 {
+            let noted = gone.iter().map(|run| (*run, begun_at(run))).collect();
+            let (erased, of) = self.erase_runs(&noted, !history_only)?;
+            (report.log_bytes_erased, gone) = (erased.bytes, of);
         } else {
             self.remove_held(&gone)?;
         }

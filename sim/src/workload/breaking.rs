@@ -20,7 +20,7 @@ impl Work<'_> {
     }
 
     /// The disk is well again. What the fault made fail is no refusal of the database's; where a log failed, there is no going on.
-    pub(super) fn end_fault(&mut self, breaks: bool, did: Did) -> Result<Did, String> {
+    pub(crate) fn end_fault(&mut self, breaks: bool, did: Did) -> Result<Did, String> {
         if !breaks {
             return Ok(did);
         }

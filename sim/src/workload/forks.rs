@@ -12,12 +12,20 @@ impl Work<'_> {
         let all: Vec<RunId> = self.ledger.live.runs.keys().copied().collect();
         let parent = all[self.rng.usize(..all.len())];
         let now = self.ledger.live.runs[&parent].clone();
-        let (at, was) = match self.rng.u8(..5) {
-            0 | 1 => (Point::Now, now.clone()),
-            dice => self.past(parent, &now, dice == 2),
-        };
-        let has_past = self.chronicle.has_past(&now) && self.chronicle.has_past(&was);
-        let (run, of, options) = self.plan_fork(parent, &now, &was);
+        match self.rng.u8(..5) {
+            0 | 1 => self.fork_at(parent, Point::Now, &now),
+            dice => {
+                let (at, was) = self.past(parent, &now, dice == 2);
+                self.fork_at(parent, at, &was)
+            }
+        }
+    }
+
+    /// Forks a run as it is, or as it was at a point of its past, when it held this.
+    pub(crate) fn fork_at(&mut self, parent: RunId, at: Point, was: &ModelRun) -> Result<Did, String> {
+        let now = self.ledger.live.runs[&parent].clone();
+        let has_past = self.chronicle.has_past(parent, &now) && self.chronicle.has_past(parent, was);
+        let (run, of, options) = self.plan_fork(parent, &now, was);
         if at != Point::Now {
             self.chronicle.spread(parent, &now);
         }
@@ -46,6 +54,7 @@ impl Work<'_> {
         was: &ModelRun,
     ) -> (RunId, ModelRun, ForkOptions) {
         let run = self.new_id(Some(parent));
+        self.chronicle.owed.remove(&run);
         let name = format!("fork-{}", self.rng.u8(..9));
         let tags: Vec<String> = (0..self.rng.u8(..3)).map(|n| format!("f{n}")).collect();
         let mut above = now.above.clone();
@@ -57,7 +66,7 @@ impl Work<'_> {
             forked: true,
             life: self.chronicle.new_life(),
             above,
-            whole: self.chronicle.has_past(now),
+            whole: self.chronicle.has_past(parent, now),
             status: Some(RunStatus::Running),
             ended: None,
             ..was.clone()

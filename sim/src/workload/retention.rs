@@ -7,6 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use in_mem::{Error, HistoryError, Point, PruneReport, RetentionPolicy, RunId, Timestamp};
+use in_mem_wal::storage::sim::FaultKind;
 
 use super::{Did, Work};
 use crate::crash::PATH;
@@ -14,9 +15,22 @@ use crate::meanwhile;
 use crate::model::{Change, ModelRun};
 
 /// The log is read: behind what is asked first, before anything is done.
-const THE_LOG: &str = ".wal";
+pub(crate) const THE_LOG: &str = ".wal";
 /// The note of an erase is written: behind what is held for forks was dropped, before the rest is.
-const THE_NOTE: &str = "ERASING.tmp";
+pub(crate) const THE_NOTE: &str = "ERASING.tmp";
+
+/// What comes between the steps of a prune.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Amid {
+    /// Nothing.
+    Nothing,
+    /// Now and then a fork, or a fault.
+    Chance,
+    /// A fork of this run, before a file whose name ends so is opened.
+    Fork(RunId, &'static str),
+    /// A fault, so many operations behind the opening of the note.
+    Fault(u64),
+}
 
 /// A fork that is made while a prune is under way.
 struct Between {
@@ -30,12 +44,6 @@ struct Between {
 impl Work<'_> {
     /// Prunes by a policy; which runs go is worked out here too.
     pub(super) fn prune(&mut self) -> Result<Did, String> {
-        if !self.ledger.half_erased().is_empty() {
-            match self.finish_erase()? {
-                Did::Well => {}
-                did => return Ok(did),
-            }
-        }
         let now = self.now();
         let policy = RetentionPolicy {
             ended_before: self.rng.bool().then(|| Timestamp(now - self.rng.i64(..200))),
@@ -43,19 +51,30 @@ impl Work<'_> {
             history_only: self.rng.u8(..3) == 0,
             ..RetentionPolicy::default()
         };
-        let goes = self.goes(&policy);
-        let report = match self.db.prune(&policy, true) {
+        self.prune_by(&policy, Amid::Chance)
+    }
+
+    /// Prunes by this policy.
+    pub(crate) fn prune_by(&mut self, policy: &RetentionPolicy, amid: Amid) -> Result<Did, String> {
+        if !self.ledger.half_erased().is_empty() {
+            match self.finish_erase()? {
+                Did::Well => {}
+                did => return Ok(did),
+            }
+        }
+        let goes = self.goes(policy);
+        let report = match self.db.prune(policy, true) {
             _ if self.disk.crashed() => return Ok(Did::MachineGone),
             Err(error) => return Ok(Did::Failed(error)),
             Ok(report) => report,
         };
-        self.judge(&policy, &report, &goes)?;
+        self.judge(policy, &report, &goes)?;
         // Commits are made in this order: what forks hold first, then what is erased, each by id.
         let by_holders = |is_held: bool| -> BTreeSet<RunId> {
             report.runs.iter().filter(|run| run.forks.is_empty() != is_held).map(|run| run.id).collect()
         };
         let (held, free) = (by_holders(true), by_holders(false));
-        let between = self.plan_between(&policy, &report);
+        let between = self.plan_between(policy, &report, amid);
         let fork = |at| between.as_ref().filter(|between: &&Between| between.at == at);
         let fork_of =
             |between: &Between| vec![Change::Fork { run: between.fork, of: Box::new(between.of.clone()) }];
@@ -71,8 +90,25 @@ impl Work<'_> {
             }
             runs.iter().for_each(|run| self.send(*run, vec![Change::Drop { run: *run }]));
         }
-        let breaks = between.is_none() && self.begin_fault();
-        let result = self.db.prune(&policy, false);
+        let breaks = match amid {
+            Amid::Chance => between.is_none() && self.begin_fault(),
+            Amid::Fault(behind) => {
+                let disk = self.disk.clone();
+                meanwhile::at_next_opening(THE_NOTE, move || {
+                    disk.fail(disk.ops() + behind, FaultKind::Eio, None, false);
+                });
+                true
+            }
+            Amid::Nothing | Amid::Fork(..) => false,
+        };
+        let due = self.due(&free);
+        // What goes is erased by this, or by another prune once no fork holds it.
+        if report.log_bytes_left == 0 {
+            self.chronicle.owed.extend(drops(&held).into_iter().chain(drops(&free)));
+        } else {
+            self.is_left(free.iter().chain(&report.released));
+        }
+        let result = self.db.prune(policy, false);
         meanwhile::forget();
         if let (Some(between), Some(place)) = (&between, place) {
             let made = between.made.borrow();
@@ -85,31 +121,30 @@ impl Work<'_> {
                 return Err(format!("run {} cannot be forked while it is pruned: {error}", between.parent));
             }
         }
+        let fork_id = between.as_ref().map(|between| between.fork);
         let is_made = between.as_ref().is_some_and(|between| matches!(&*between.made.borrow(), Some(Ok(()))));
         let kept = between.filter(|between| is_made && !(policy.history_only && between.at == THE_NOTE));
-        let lives: Vec<(RunId, u64)> =
-            self.ledger.live.runs.iter().map(|(id, run)| (*id, run.life)).collect();
-        let is_kept = |run: &(RunId, u64)| kept.as_ref().is_some_and(|kept| kept.of.above.contains(run));
-        for run in lives.iter().filter(|run| free.contains(&run.0) && !is_kept(run)) {
-            self.chronicle.lose_past(run.1);
-        }
         let mut erased: BTreeSet<RunId> = free.iter().chain(&report.released).copied().collect();
+        erased.extend(due);
         if let Some(kept) = &kept {
             erased.retain(|run| kept.of.above.iter().all(|(above, _)| above != run));
         }
+        // A fork may have been made under the id of one that was gone: that is not what was to go.
+        erased.retain(|run| !is_made || Some(*run) != fork_id);
+        erased.iter().for_each(|run| self.chronicle.lose_past(*run));
         let mut left = Vec::new();
         if !self.disk.crashed() && result.is_err() {
             // One by one, until the first that was refused.
             let gone = |run: &RunId| matches!(self.db.run(*run), Err(Error::UnknownRun { .. }));
             let all: Vec<RunId> = drops(&held).into_iter().chain(drops(&free)).collect();
             let made = all.iter().take_while(|run| gone(run)).count();
-            // Where its note may be on the disk it is done by the next erase or opening, or it is not.
-            let follows = matches!(&result, Err(Error::History(HistoryError::EraseMayFollow { .. })));
-            let is_noted = |run: &&RunId| (follows || made > held.len()) && free.contains(run);
-            left.extend(all[made..].iter().filter(is_noted).copied());
+            // Behind the first that was erased, or may have been, the note stays; and one that could not be taken back may be there.
+            let is_begun = made > held.len()
+                || (made == held.len() && matches!(result, Err(Error::OutcomeUnknown { .. })))
+                || matches!(result, Err(Error::History(HistoryError::EraseMayFollow { .. })));
+            left.extend(all[made..].iter().filter(|run| is_begun && free.contains(run)).copied());
             self.ledger.acknowledge_first(first + made);
             self.ledger.keep(&all[made..].iter().enumerate().map(|(n, _)| n == 0).collect::<Vec<_>>());
-            self.chronicle.owed.extend(erased.iter().filter(|run| gone(run)));
         }
         self.ledger.half_erase(left);
         let is_whole = result.as_ref().is_ok_and(|report| report.log_bytes_left == 0);
@@ -123,14 +158,34 @@ impl Work<'_> {
 
     /// Nothing that was to go is in a file.
     fn look_for_erased(&mut self, mut erased: BTreeSet<RunId>) -> Result<(), String> {
-        let owed = std::mem::take(&mut self.chronicle.owed);
-        erased.extend(owed.iter().filter(|run| self.holders(**run).is_empty()));
-        self.chronicle.owed = owed.into_iter().filter(|run| !erased.contains(run)).collect();
+        self.chronicle.owed.retain(|run| !erased.contains(run));
+        // Where only the past of a fork went, a checkpoint has what it goes on from, also what it does not show.
+        erased.retain(|run| self.holders(*run).is_empty());
         self.chronicle.look_for_erased(self.disk, Path::new(PATH), &erased, &self.ledger.live)
+    }
+
+    /// Of the runs that prunes were to take away: those that are gone, and that nothing holds once these go.
+    fn due(&self, going: &BTreeSet<RunId>) -> Vec<RunId> {
+        let is_there = |run: &RunId| self.ledger.live.runs.contains_key(run);
+        let owed = self.chronicle.owed.iter().copied();
+        owed.filter(|run| !is_there(run) && self.holders(*run).is_subset(going)).collect()
+    }
+
+    /// Of these a prune says that something stays: commits that are larger than a segment.
+    fn is_left<'r>(&mut self, runs: impl Iterator<Item = &'r RunId>) {
+        runs.for_each(|run| {
+            self.chronicle.owed.remove(run);
+        });
     }
 
     /// What a prune that failed left undone, the next one does first.
     fn finish_erase(&mut self) -> Result<Did, String> {
+        match self.db.prune(&RetentionPolicy::default(), true) {
+            _ if self.disk.crashed() => return Ok(Did::MachineGone),
+            Err(error) => return Ok(Did::Failed(error)),
+            Ok(report) if report.log_bytes_left > 0 => self.is_left(report.released.iter()),
+            Ok(_) => {}
+        }
         let (first, runs) = (self.ledger.sent(), self.ledger.half_erased());
         for run in &runs {
             self.send(*run, vec![Change::Drop { run: *run }]);
@@ -170,7 +225,7 @@ impl Work<'_> {
     fn judge(&self, policy: &RetentionPolicy, report: &PruneReport, goes: &[RunId]) -> Result<(), String> {
         let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
         // Of one that has no past there is nothing to take; and it counts as kept.
-        let has_past = |run: &&RunId| self.chronicle.has_past(&self.ledger.live.runs[*run]);
+        let has_past = |run: &&RunId| self.chronicle.has_past(**run, &self.ledger.live.runs[*run]);
         let is_right = if policy.history_only {
             let missing = goes.iter().filter(has_past).find(|run| !says.contains(run));
             missing.is_none() || policy.keep_newest.is_some()
@@ -227,16 +282,26 @@ impl Work<'_> {
         }
     }
 
-    /// Now and then a fork, mostly of what is about to go.
-    fn plan_between(&mut self, policy: &RetentionPolicy, report: &PruneReport) -> Option<Between> {
-        let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
-        if says.is_empty() || self.rng.u8(..3) > 0 {
-            return None;
-        }
-        let all: Vec<RunId> =
-            if self.rng.u8(..4) > 0 { says } else { self.ledger.live.runs.keys().copied().collect() };
-        let parent = all[self.rng.usize(..all.len())];
-        let at = if self.rng.bool() { THE_LOG } else { THE_NOTE };
+    /// The fork that comes between; by chance, mostly of what is about to go.
+    fn plan_between(
+        &mut self,
+        policy: &RetentionPolicy,
+        report: &PruneReport,
+        amid: Amid,
+    ) -> Option<Between> {
+        let (parent, at) = match amid {
+            Amid::Nothing | Amid::Fault(_) => return None,
+            Amid::Fork(parent, at) => (parent, at),
+            Amid::Chance => {
+                let says: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
+                if says.is_empty() || self.rng.u8(..3) > 0 {
+                    return None;
+                }
+                let all: Vec<RunId> =
+                    if self.rng.u8(..4) > 0 { says } else { self.ledger.live.runs.keys().copied().collect() };
+                (all[self.rng.usize(..all.len())], if self.rng.bool() { THE_LOG } else { THE_NOTE })
+            }
+        };
         let now = self.ledger.live.runs[&parent].clone();
         let (fork, mut of, options) = self.plan_fork(parent, &now, &now);
         // Nobody asks again behind the note whether the past of what stays is held.
