@@ -365,10 +365,9 @@ fn told(name: &str, start: Instant, tally: &Tally, findings: &mut Vec<Finding>) 
     }
     let (found, harmless) = (tally.found, tally.harmless);
     findings.push(
-        Finding::shown(&format!("corrupt.{name}.damages"), tally.damages as f64, "damages").note(format!(
-            "{found} found, {harmless} without effect, {:.0} s",
-            start.elapsed().as_secs_f64()
-        )),
+        Finding::at_least(&format!("corrupt.{name}.damages"), tally.damages as f64, 1.0, "damages").note(
+            format!("{found} found, {harmless} without effect, {:.0} s", start.elapsed().as_secs_f64()),
+        ),
     );
     findings.push(Finding::violations(&format!("corrupt.{name}.violations"), &tally.violations));
 }

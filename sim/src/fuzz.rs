@@ -319,7 +319,8 @@ pub fn run(inputs: u64, seed: u64) -> Vec<Finding> {
             start.elapsed().as_secs_f64(),
             longest.as_secs_f64() * 1e3
         );
-        findings.push(Finding::shown(&format!("fuzz.{}", target.name), count as f64, "inputs").note(note));
+        let (name, asked) = (format!("fuzz.{}", target.name), (inputs / target.weight) as f64);
+        findings.push(Finding::at_least(&name, count as f64, asked, "inputs").note(note));
     }
     std::panic::set_hook(hook);
     findings.push(Finding {

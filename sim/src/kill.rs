@@ -51,7 +51,8 @@ pub fn run(kills: u32, each: u32, seed: u64) -> Vec<Finding> {
     let mut findings = tally.findings();
     let at_points = start.elapsed().as_secs_f64() - at_random;
     findings.extend([
-        Finding::shown("crash.kills.random", f64::from(done), "kills").note(format!("{at_random:.0} s")),
+        Finding::at_least("crash.kills.random", f64::from(done), f64::from(kills), "kills")
+            .note(format!("{at_random:.0} s")),
         Finding::shown("crash.kills.at-points", tally.kills as f64, "kills")
             .note(format!("{at_points:.0} s")),
         Finding::shown("crash.acknowledged", (acknowledged + tally.acknowledged) as f64, "commits"),

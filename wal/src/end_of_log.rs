@@ -30,7 +30,7 @@ macro_rules! cases {
         }
 
         impl EndCase {
-            /// Every case, in the order in which they are tried.
+            /// Every case.
             pub const ALL: &'static [EndCase] = &[$(EndCase::$case),+];
 
             /// The case's name, as errors print it.
@@ -176,8 +176,8 @@ type Row = (EndCase, fn(&Evidence) -> bool);
 
 /// First row that applies wins. The last applies always.
 pub(crate) const TABLE: &[Row] = &[
-    (EndCase::WrongShard, |e| matches!(e.fault, Some(Fault::Shard { .. }))),
     (EndCase::DeclaredEnd, |e| e.declared),
+    (EndCase::WrongShard, |e| matches!(e.fault, Some(Fault::Shard { .. }))),
     (EndCase::BrokenChain, |e| {
         matches!(e.fault, Some(Fault::Lsn { .. } | Fault::PrevCrc { .. } | Fault::Place { .. }))
     }),

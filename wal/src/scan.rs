@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::end_of_log::{EndCase, Evidence, Fault, judge};
+use crate::end_of_log::{EndCase, Evidence, Fault, Verdict, judge};
 use crate::error::{ApplyError, LogError};
 use crate::found::Found;
 use crate::limits::SCAN_BUDGET_FACTOR;
@@ -171,7 +171,7 @@ pub(crate) fn walk(
             }
             None => {
                 let here = w.segments[index].number;
-                w.segments.iter().position(|s| {
+                let declared = w.segments.iter().position(|s| {
                     s.number > here
                         && s.start.is_some_and(|t| {
                             t.from_segment == here
@@ -179,7 +179,9 @@ pub(crate) fn walk(
                                 && t.lsn == w.last_lsn + 1
                                 && t.prev_crc == w.last_crc
                         })
-                })
+                });
+                let evidence = Evidence { fault, declared: declared.is_some(), ..Evidence::default() };
+                declared.filter(|_| judge(&evidence).verdict() == Verdict::Continue)
             }
         };
         if let Some(next) = next {
@@ -188,7 +190,7 @@ pub(crate) fn walk(
         }
         let evidence = gather(storage, &mut w, index, end, fault, &mut buf, shard, from)?;
         w.case = judge(&evidence);
-        if w.case.verdict() == crate::end_of_log::Verdict::Corrupt {
+        if w.case.verdict() == Verdict::Corrupt {
             let (expected, found) = fault.map_or_else(Default::default, |f| f.describe(w.last_lsn + 1));
             return Err(w.segments[index].corrupt(w.case, end, expected, found).into());
         }

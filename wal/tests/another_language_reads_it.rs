@@ -20,7 +20,7 @@ fn read(dir: &Path) -> Option<Vec<String>> {
         println!("skipped: there is no python3");
         return None;
     }
-    let output = Command::new("python3").arg(script()).arg(dir).arg("3").output().expect("runs");
+    let output = Command::new("python3").arg("-B").arg(script()).arg(dir).arg("3").output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect())
 }
@@ -80,4 +80,25 @@ fn a_log_with_spares_and_ends_declared_by_recoveries() {
         let Some(read) = read(on_disk.path()) else { return };
         assert_eq!(read, [lines(&got), vec!["end".to_owned()]].concat(), "seed {seed}");
     }
+}
+
+/// What the fixtures' manifest and checkpoint say; what transactions and entries mean is tested where databases are made.
+#[test]
+fn the_other_fixtures_of_version_1() {
+    const READ: &str = "import os, sys, zlib; sys.path.insert(0, sys.argv[1]); import read_database as reader; \
+        print(*reader.manifest(sys.argv[2])); \
+        covers, entries = reader.checkpoint(os.path.join(sys.argv[2], '0000000000000004.ckpt'), 3); \
+        print(covers, *('%08x' % zlib.crc32(entry) for entry in entries))";
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1/sound");
+    let mut python = Command::new("python3");
+    let Ok(output) =
+        python.args(["-B", "-c", READ]).arg(script().parent().expect("a folder")).arg(fixtures).output()
+    else {
+        println!("skipped: there is no python3");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let entries: String = (0..3).map(|n| format!(" {:08x}", crc32fast::hash(&payload(n, 50)))).collect();
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(said, format!("2 4 {{'created': 'by a test'}}\n4{entries}\n"));
 }

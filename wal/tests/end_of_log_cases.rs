@@ -403,6 +403,23 @@ fn every_case_has_a_reason_and_a_name_of_its_own() {
     }
 }
 
+/// Whoever writes a reader from the page alone has every row, in the order in which they are tried.
+#[test]
+fn every_case_is_on_the_formats_page() {
+    let page = include_str!("../../docs/wal-format.md");
+    for case in EndCase::ALL {
+        let row = page.lines().find(|line| line.ends_with(&format!("| {} |", case.name())));
+        let row = row.unwrap_or_else(|| panic!("{case:?} is not on the page"));
+        let said = match case.verdict() {
+            Verdict::Continue => "| go on |",
+            Verdict::End => "| end; go on at X |",
+            Verdict::Torn => "| torn",
+            Verdict::Corrupt => "| corrupt |",
+        };
+        assert!(row.contains(said), "{case:?}: {row}");
+    }
+}
+
 #[test]
 fn a_log_that_must_exist_is_missed() {
     let disk = SimDisk::new(1);

@@ -52,7 +52,7 @@ pub(crate) struct Sim {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Crash {
     /// Processes to kill at random moments.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 1_000)]
     kills: u32,
     /// Processes to kill at each named point, in each mode that comes there.
     #[arg(long, default_value_t = 3)]
@@ -100,6 +100,7 @@ struct Finding {
     name: String,
     value: f64,
     at_most: Option<f64>,
+    at_least: Option<f64>,
     unit: String,
     note: String,
 }
@@ -123,8 +124,9 @@ impl From<Finding> for Figure {
             "scenes" => "scenes",
             _ => "count",
         };
-        let figure = match found.at_most {
-            Some(most) => Figure::limited(found.name, found.value, unit, Limit::AtMost(most)),
+        let limit = found.at_most.map(Limit::AtMost).or(found.at_least.map(Limit::AtLeast));
+        let figure = match limit {
+            Some(limit) => Figure::limited(found.name, found.value, unit, limit),
             None => Figure::shown(found.name, found.value, unit),
         };
         figure.note(found.note)
@@ -185,18 +187,19 @@ fn program(arguments: &[String], report: &mut Report) -> Result<(), Error> {
 fn program_with(options: &[&str], arguments: &[String], report: &mut Report) -> Result<(), Error> {
     let mut command = shell::cargo(&["run", "--quiet", "--release", "--package", PACKAGE]);
     let outcome = shell::run(command.args(options).arg("--").args(arguments))?;
-    let mut figures = 0;
+    let mut figures: Vec<Figure> = Vec::new();
     for line in outcome.output.lines() {
         match serde_json::from_str::<Finding>(line) {
-            Ok(found) => {
-                figures += 1;
-                report.add(found.into());
-            }
+            Ok(found) => figures.push(found.into()),
             Err(_) => eprintln!("{line}"),
         }
     }
-    if figures == 0 {
-        return Err(format!("{PACKAGE} said nothing").into());
+    let has_fallen_short = figures.iter().any(|figure| !figure.pass);
+    let said = figures.len();
+    report.add_all(figures);
+    // Killed or broken off on its way, it has shown nothing, whatever it had said by then.
+    if said == 0 || !(outcome.succeeded || has_fallen_short) {
+        return Err(format!("{PACKAGE} did not come to its end").into());
     }
     Ok(())
 }
@@ -292,4 +295,23 @@ fn find(mutant: &str) -> Result<Result<String, &'static str>, Error> {
         return Ok(Ok(format!("{}: {what}", arguments[0])));
     }
     Ok(Err("no program noticed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_keeps_its_limit_whichever_side_it_is_on() {
+        let figure = |limits: &str, value: f64| {
+            let line = format!(r#"{{"name":"a","value":{value:?},"unit":"images",{limits},"note":""}}"#);
+            Figure::from(serde_json::from_str::<Finding>(&line).expect("a finding"))
+        };
+        let most = r#""at_most":0.0,"at_least":null"#;
+        let least = r#""at_most":null,"at_least":20.0"#;
+        assert!(figure(most, 0.0).pass && !figure(most, 1.0).pass);
+        assert!(figure(least, 20.0).pass && !figure(least, 19.0).pass);
+        assert_eq!(figure(least, 19.0).limit, Some(Limit::AtLeast(20.0)));
+        assert_eq!(figure(r#""at_most":null,"at_least":null"#, 1.0).limit, None);
+    }
 }

@@ -1,5 +1,6 @@
 //! What a database in a directory promises: one behaviour a file.
 
+mod another_language;
 mod backups;
 mod checkpoints;
 mod damage;

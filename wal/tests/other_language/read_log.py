@@ -38,7 +38,7 @@ def segments(directory, shard):
             continue
         with open(os.path.join(directory, name), "rb") as file:
             data = file.read()
-        magic, version, of, crc, number, salt, zero, length = struct.unpack_from("<8sHHIQIIQ", data)
+        magic, version, of, crc, number, salt, erased, length, last = struct.unpack_from("<8sHHIQIIQI", data)
         if magic != b"INMEMWAL" or version > 1:
             raise Corrupt(name + ": not a segment of format 1")
         if zlib.crc32(data[:12] + bytes(4) + data[16:PAGE]) != crc:
@@ -48,24 +48,32 @@ def segments(directory, shard):
         start = record(data, PAGE)
         if start and (start["kind"] != 0x80 or start["salt"] != salt):
             start = None
-        found[number] = {"data": data, "salt": salt, "start": start}
+        found[number] = {"data": data, "salt": salt, "start": start, "last": last if erased else None}
     return found
 
 
-def read(directory, shard, covered, each):
-    found = segments(directory, shard)
-    begun = [n for n, s in found.items() if s["start"] and s["start"]["lsn"] <= covered + 1]
-    if not begun:
+def read(place, shard, covered, each):
+    """Reads the log in a directory behind what a checkpoint covers; or, with `covered` none, all of the past in segments from anywhere."""
+    is_past = covered is None
+    found, covered = (place, 0) if is_past else (segments(place, shard), covered)
+    begun = [n for n, s in found.items() if s["start"] and (is_past or s["start"]["lsn"] <= covered + 1)]
+    if begun:
+        number = min(begun) if is_past else max(begun)
+        lsn, previous = found[number]["start"]["lsn"], found[number]["start"]["previous"]
+    elif 1 in found and covered == 0:
+        number, lsn, previous = 1, 1, 0
+    else:
         raise Corrupt("no start")
-    number, at, came_from = max(begun), PAGE, None
-    lsn, previous = found[number]["start"]["lsn"], found[number]["start"]["previous"]
+    at, came_from = PAGE, None
     parts = None
     while True:
         segment = found[number]
         now = record(segment["data"], at)
-        if now and (now["salt"] == segment["salt"] or now["shard"] != shard):
+        if now and now["salt"] == segment["salt"]:
             if (now["shard"], now["lsn"], now["previous"]) != (shard, lsn, previous):
                 raise Corrupt("a record of another place")
+            if now["distance"] == 0:
+                raise Corrupt("a record that was durable before it was written")
             if (now["kind"] == 0x80) != (at == PAGE):
                 raise Corrupt("a start record in the wrong place")
             if now["kind"] == 0x80 and came_from and struct.unpack("<QQ", now["payload"]) != came_from:
@@ -73,19 +81,22 @@ def read(directory, shard, covered, each):
         else:
             now = None
         if now is None:
-            here = (number, at)
+            # Of a segment from which records were erased, the place is not where it was.
+            here, last = (number, at), segment["last"]
             for later in sorted(n for n in found if n > number):
                 start = found[later]["start"]
-                if start and struct.unpack("<QQ", start["payload"]) == here:
-                    if (start["lsn"], start["previous"]) == (lsn, previous):
-                        number, at, came_from = later, PAGE, here
-                        break
+                if not start or (last is None and struct.unpack("<QQ", start["payload"]) != here):
+                    continue
+                if (start["lsn"], start["previous"]) == (lsn, previous if last is None else last):
+                    number, at, came_from, previous = later, PAGE, None if last else here, start["previous"]
+                    break
             else:
                 return end_of_log(found, number, at, lsn, covered)
             continue
         lsn, previous, at = lsn + 1, now["crc"], now["end"]
         if now["kind"] == 0x81:
-            came_from = (number, at)
+            came_from = (number, at) if segment["last"] is None else None
+            previous = previous if segment["last"] is None else segment["last"]
             (number,), at = struct.unpack("<Q", now["payload"]), PAGE
             if number not in found:
                 raise Corrupt("a segment is missing")
@@ -138,4 +149,5 @@ def main():
         print(what, file=sys.stderr)
 
 
-main()
+if __name__ == "__main__":
+    main()
