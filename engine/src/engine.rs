@@ -573,6 +573,8 @@ impl Engine {
         // And who prunes by hand, whose files are not all a shard's: another process must not find them half written anew.
         drop(self.pruning.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.checkpointer.hold_off());
+        // And who reads the past, which writes indexes: they would hold what another process erases.
+        drop(self.past.write().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
         for shard in self.shards.iter() {
             let Ok(actor) = shard.turn.close() else { continue };
