@@ -574,6 +574,8 @@ impl Engine {
         drop(self.pruning.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.checkpointer.hold_off());
         self.arrivals.wait();
+        // And who reads the past, which writes indexes: they would hold what another process erases.
+        drop(self.past.write().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
         for shard in self.shards.iter() {
             let Ok(actor) = shard.turn.close() else { continue };

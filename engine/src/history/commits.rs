@@ -118,6 +118,10 @@ impl Engine {
     ) -> Result<Version, Error> {
         let shard = self.shard_of(run);
         let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
+        // A close waits for who reads already; from then on the files are somebody else's, and no index is written beside them.
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
         let dirs = self.checkpointer.dirs();
         let (Some(path), Some(dir)) = (&self.path, dirs.get(shard)) else {
             return Err(HistoryError::NoLog { run }.into());
