@@ -13,7 +13,7 @@ use in_mem_wal::{CheckpointReader, DiskStorage, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
-use crate::open::directory::read_manifest;
+use crate::open::directory::{has_base_checkpoint, read_manifest};
 
 mod salvage;
 
@@ -104,8 +104,14 @@ pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, 
     let mut report = CheckReport { path: path.to_owned(), ..CheckReport::default() };
     let (generation, shards) = shards_of(&**storage, path, &mut report.problems)?;
     report.generation = generation;
+    // Where the manifest cannot be read, that is a problem by itself.
+    let based = read_manifest(&**storage, path).ok().flatten().is_some_and(|m| has_base_checkpoint(&m));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(path, generation, shard);
+        if based && list_checkpoints(&**storage, &dir).is_ok_and(|checkpoints| checkpoints.is_empty()) {
+            let what = "the shard began with a checkpoint, and there is none".to_owned();
+            report.problems.push(Problem { file: dir.clone(), offset: 0, bytes: 0, what, serious: true });
+        }
         let checked = check_shard(&**storage, &dir, shard, &mut report.problems);
         report.shards.push(checked);
     }
@@ -113,7 +119,7 @@ pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, 
 }
 
 /// The generation that counts and its number of shards: as the manifest says, or, where that is damaged, as the newest
-/// directory shows.
+/// directory shows that was finished.
 fn shards_of(
     storage: &dyn Storage,
     path: &Path,
@@ -127,8 +133,16 @@ fn shards_of(
         Err(error @ OpenError::Log(_)) => error.to_string(),
         Err(error) => return Err(error),
     };
-    let newest = names.iter().filter_map(|name| name.strip_prefix("gen-")?.parse::<u64>().ok()).max();
-    let Some(generation) = newest else {
+    let mut generations: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
+    generations.sort_unstable();
+    let newest = generations.last().copied();
+    // One that a change of the number of shards was cut off in the middle of is not what counts.
+    let whole = generations
+        .into_iter()
+        .rev()
+        .find(|generation| !is_unfinished(storage, &Manifest::generation_dir(path, *generation)));
+    let Some(generation) = whole.or(newest) else {
         return Err(OpenError::NotADatabase {
             path: path.to_owned(),
             example: names.first().cloned().unwrap_or_else(|| "no file at all".to_owned()),
@@ -142,6 +156,19 @@ fn shards_of(
         .max()
         .map_or(0, |last| last.saturating_add(1));
     Ok((generation, shards))
+}
+
+/// Whether a generation is one that was being written: of some shard there is no more than the beginning of its first checkpoint,
+/// or of all of them nothing.
+fn is_unfinished(storage: &dyn Storage, generation: &Path) -> bool {
+    let (mut any, mut begun) = (false, false);
+    for shard in storage.read_dir(generation).unwrap_or_default() {
+        let files = storage.read_dir(&generation.join(shard)).unwrap_or_default();
+        let is_there = files.iter().any(|file| file.ends_with(".wal") || file.ends_with(".ckpt"));
+        any |= is_there;
+        begun |= !is_there && files.iter().any(|file| file.ends_with(".ckpt.part"));
+    }
+    begun || !any
 }
 
 fn check_shard(storage: &dyn Storage, dir: &Path, shard: u16, problems: &mut Vec<Problem>) -> ShardCheck {

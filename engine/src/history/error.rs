@@ -1,5 +1,6 @@
 //! Why the past of a run cannot be shown.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use in_mem_model::{DecodeError, RunId, Timestamp, Version};
@@ -73,6 +74,19 @@ pub enum HistoryError {
     Short {
         /// The shard.
         shard: usize,
+        /// What was committed.
+        expected: Version,
+        /// What the log has.
+        found: Version,
+    },
+    /// A log that is kept for its history has lost its end.
+    #[error(
+        "the log in {}, kept for its history, ends at version {found}, but {expected} was committed: something of it is \
+         damaged or missing; read the run as it is, or put the files of a copy in its place", dir.display()
+    )]
+    KeptShort {
+        /// The directory of the shard.
+        dir: PathBuf,
         /// What was committed.
         expected: Version,
         /// What the log has.

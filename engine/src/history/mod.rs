@@ -31,6 +31,7 @@ pub mod timeline;
 
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
 pub use changes::Watching;
+pub(crate) use commits::note_kept_end;
 pub use commits::{Commit, KeyChange};
 pub use diff::spans::{SpanDiff, SpanSide, TraceDiff, TraceTotals};
 pub use diff::values::{ValueDiff, diff_values};
