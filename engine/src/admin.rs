@@ -152,7 +152,7 @@ struct Shards {
 }
 
 /// The generation that counts and its number of shards: as the manifest says, or, where that is damaged, as the newest
-/// directory shows.
+/// directory shows that was finished.
 fn shards_of(storage: &dyn Storage, path: &Path, problems: &mut Vec<Problem>) -> Result<Shards, OpenError> {
     let list = |dir: &Path| storage.read_dir(dir).map_err(|source| OpenError::io("list", dir, source));
     let names = list(path)?;
@@ -168,8 +168,16 @@ fn shards_of(storage: &dyn Storage, path: &Path, problems: &mut Vec<Problem>) ->
         Err(error @ OpenError::Log(_)) => error.to_string(),
         Err(error) => return Err(error),
     };
-    let newest = names.iter().filter_map(|name| name.strip_prefix("gen-")?.parse::<u64>().ok()).max();
-    let Some(generation) = newest else {
+    let mut generations: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
+    generations.sort_unstable();
+    let newest = generations.last().copied();
+    // One that a change of the number of shards was cut off in the middle of is not what counts.
+    let whole = generations
+        .into_iter()
+        .rev()
+        .find(|generation| !is_unfinished(storage, &Manifest::generation_dir(path, *generation)));
+    let Some(generation) = whole.or(newest) else {
         return Err(OpenError::NotADatabase {
             path: path.to_owned(),
             example: names.first().cloned().unwrap_or_else(|| "no file at all".to_owned()),
@@ -184,6 +192,19 @@ fn shards_of(storage: &dyn Storage, path: &Path, problems: &mut Vec<Problem>) ->
         .map_or(0, |last| last.saturating_add(1));
     // Those behind the first are made of checkpoints.
     Ok(Shards { generation, shards, is_based: generation > FIRST_GENERATION })
+}
+
+/// Whether a generation is one that was being written: of some shard there is no more than the beginning of its first checkpoint,
+/// or of all of them nothing.
+fn is_unfinished(storage: &dyn Storage, generation: &Path) -> bool {
+    let (mut any, mut begun) = (false, false);
+    for shard in storage.read_dir(generation).unwrap_or_default() {
+        let files = storage.read_dir(&generation.join(shard)).unwrap_or_default();
+        let is_there = files.iter().any(|file| file.ends_with(".wal") || file.ends_with(".ckpt"));
+        any |= is_there;
+        begun |= !is_there && files.iter().any(|file| file.ends_with(".ckpt.part"));
+    }
+    begun || !any
 }
 
 fn check_shard(

@@ -7,7 +7,7 @@ use in_mem_model::codec::Cursor;
 use in_mem_model::{DecodeError, KeyBytes, RunId, Tag, Timestamp, Value, Version};
 use in_mem_shard::core::effect::{Effect, EffectReader};
 use in_mem_shard::core::{effects_of, lineage_id};
-use in_mem_wal::{HistoryReader, LogError, Manifest, RecordView, Seen, Storage};
+use in_mem_wal::{Extent, HistoryReader, LogError, Manifest, OpenMode, RecordView, Seen, Storage};
 use serde::{Deserialize, Serialize};
 
 use super::error::HistoryError;
@@ -58,6 +58,31 @@ pub(crate) fn kept_generations(storage: &dyn Storage, path: &Path) -> Result<Vec
         .collect();
     kept.sort_unstable();
     Ok(kept)
+}
+
+/// Name of the note, in the directory of a shard that is kept for its history, of the last version that its log must hold.
+fn end_name(version: Version) -> String {
+    format!("{:016x}.end", version.0)
+}
+
+/// Notes through which version the log of a shard goes that is about to be kept for its history only.
+pub(crate) fn note_kept_end(storage: &dyn Storage, dir: &Path, version: Version) -> Result<(), LogError> {
+    let path = dir.join(end_name(version));
+    let write = || {
+        storage.open(&path, OpenMode::Truncate)?.sync_data()?;
+        storage.sync_dir(dir)
+    };
+    write().map_err(|source| LogError::Io { action: "write", path: path.clone(), source })
+}
+
+/// What [`note_kept_end`] noted last; `None`: an older version kept it, which notes nothing.
+fn kept_end(storage: &dyn Storage, dir: &Path) -> Result<Option<Version>, LogError> {
+    let failed = |source| LogError::Io { action: "list", path: dir.to_owned(), source };
+    let parse = |name: &String| {
+        let version = Version(u64::from_str_radix(name.strip_suffix(".end")?, 16).ok()?);
+        (end_name(version) == *name).then_some(version)
+    };
+    Ok(storage.read_dir(dir).map_err(failed)?.iter().filter_map(parse).max())
 }
 
 /// The effects of a record that are on `run`.
@@ -146,10 +171,19 @@ impl Engine {
         // Taken out, so that two that read at a time do not wait for each other: the second one looks for itself.
         let known = || past[shard].lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = std::mem::take(&mut *known());
+        let mut cut_short = None;
         let extent = (|| {
             let earlier = self.unbroken_places(path, dir, run)?;
             for dir in earlier.iter().rev() {
-                read(dir, u64::MAX, &mut Seen::default())?;
+                let found = read(dir, u64::MAX, &mut Seen::default())?.last_version;
+                // Nobody goes on with that log: that its last records are missing would look like its end.
+                if let Some(expected) =
+                    kept_end(&*self.storage, dir)?.filter(|end| 0 < found && found < end.0)
+                {
+                    cut_short =
+                        Some(HistoryError::KeptShort { dir: dir.clone(), expected, found: Version(found) });
+                    return Ok(Extent::default());
+                }
             }
             let extent = read(dir, through.0, &mut seen)?;
             if !earlier.is_empty() && extent.first_lsn > 1 {
@@ -163,7 +197,7 @@ impl Engine {
             *known = seen;
         }
         drop(known);
-        let extent = match (extent, malformed) {
+        let extent = match (extent, malformed.or(cut_short)) {
             (_, Some(error)) => return Err(error.into()),
             (extent, None) => extent.map_err(HistoryError::from)?,
         };

@@ -109,6 +109,19 @@ pub enum HistoryError {
         /// What the log has.
         found: Version,
     },
+    /// A log that is kept for its history has lost its end.
+    #[error(
+        "the log in {}, kept for its history, ends at version {found}, but {expected} was committed: something of it is \
+         damaged or missing; read the run as it is, or put the files of a copy in its place", dir.display()
+    )]
+    KeptShort {
+        /// The directory of the shard.
+        dir: PathBuf,
+        /// What was committed.
+        expected: Version,
+        /// What the log has.
+        found: Version,
+    },
     /// The run was not there at that version.
     #[error("run {run} was not there yet at version {at}: it begins at version {first}")]
     BeforeVersion {

@@ -32,6 +32,7 @@ pub mod timeline;
 pub(crate) use bundle::arrival::{Arrivals, IMPORTING, copy_arriving, read_arriving};
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
 pub use changes::Watching;
+pub(crate) use commits::note_kept_end;
 pub use commits::{Commit, KeyChange};
 pub use diff::spans::{SpanDiff, SpanSide, TraceDiff, TraceTotals};
 pub use diff::values::{ValueDiff, diff_values};

@@ -17,6 +17,7 @@ use super::recovery::{Recovered, recover_generation};
 use crate::checkpoint::{FORKS_A_PAGE, Push, Stop, fork_items, write_rows};
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::history::note_kept_end;
 use crate::image::ImageWriter;
 
 /// How many runs are looked at a time.
@@ -63,6 +64,7 @@ fn write_generation(
     let forks = old.iter().any(|shard| shard.core.has_forks());
     let moments = vec![(version, now); usize::from(manifest.shard_count)];
     let mut image = ImageWriter::create(storage.clone(), &directory.path, manifest, &moments, forks)?;
+    let ends: Vec<Version> = old.iter().map(|shard| shard.core.version()).collect();
     let mut runs = 0;
     for (shard, recovered) in old.iter_mut().enumerate() {
         runs += write_core(&mut recovered.core, shard, &mut |run, item| image.push(run, item))?;
@@ -76,6 +78,11 @@ fn write_generation(
     hit(Failpoint::ReshardImage);
     // Read back before it counts.
     let recovered = recover_generation(directory, manifest, storage, config)?;
+    if config.keep_history {
+        for (dir, end) in directory.shard_dirs().iter().zip(ends) {
+            note_kept_end(&**storage, dir, end)?;
+        }
+    }
     hit(Failpoint::ReshardReadBack);
     Ok((runs, recovered))
 }
