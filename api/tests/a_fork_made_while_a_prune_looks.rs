@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use in_mem::{Database, ForkOptions, Point, RetentionPolicy, RunId, RunStatus};
+use in_mem::{Database, Durability, ForkOptions, Point, RetentionPolicy, RunId, RunStatus};
+use in_mem_wal::storage::sim::{Op, OpKind};
 use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
 type Then = Box<dyn FnOnce() -> io::Result<()> + Send>;
@@ -176,7 +177,7 @@ fn keeps_all_of_its_past_where_only_the_past_goes() {
     assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
 }
 
-/// Found by the simulator (seed 185): a run that was begun meanwhile under the id of one whose past is released was deleted as if
+/// Found by a scene of the simulator: a run that was begun meanwhile under the id of one whose past is released was deleted as if
 /// it were that one.
 #[test]
 fn a_run_made_under_the_id_of_one_that_was_kept_is_not_taken_for_it() {
@@ -232,7 +233,7 @@ fn a_run_made_under_the_id_of_one_that_is_to_go_is_not_taken_for_it() {
     }
 }
 
-/// Found by the simulator (seed 404): without history there was no log to erase, and the checkpoint that had held the values for the
+/// Found by a scene of the simulator: without history there was no log to erase, and the checkpoint that had held the values for the
 /// fork stayed.
 #[test]
 fn what_was_kept_for_a_fork_leaves_the_checkpoint_too() {
@@ -249,6 +250,53 @@ fn what_was_kept_for_a_fork_leaves_the_checkpoint_too() {
     let report = db.prune(&all(), false).expect("prunes");
     assert_eq!((report.released.len(), report.log_bytes), (1, 0));
     assert_eq!(disk.files_with("of the one that is gone"), Vec::<PathBuf>::new());
+}
+
+/// A run that is released counted as one that had been deleted: the note of the refused prune stayed, and the next opening carried
+/// it out.
+#[test]
+fn a_prune_that_finds_no_room_is_refused_for_good_where_it_also_releases() {
+    let open = |disk: &SimDisk| {
+        let builder = Database::builder().path("/db").shards(1).segment_bytes(8 << 10);
+        let builder = builder.durability(Durability::Strict).storage(Arc::new(disk.clone()));
+        builder.background(false).open().expect("opens")
+    };
+    let [gone, fork] = [1, 2].map(|byte| RunId::from_bytes([byte; 16]).with_routing(1));
+    let mut refused = 0;
+    // So that at one length or another the record of the deletion is the first that does not fit.
+    for (puts, len) in (0..50).flat_map(|puts| [0, 24, 48].map(|len| (puts, len))) {
+        let disk = SimDisk::new(1);
+        let db = open(&disk);
+        let parent = db.new_run("gone").id(gone).begin().expect("begins");
+        parent.kv().put("k", 1).expect("puts");
+        let forked = parent.fork(ForkOptions::default().id(fork)).expect("forks");
+        parent.end(RunStatus::Completed).expect("ends");
+        db.prune(&all(), false).expect("prunes");
+        for _ in 0..6 {
+            forked.kv().put("long", "x".repeat(900)).expect("puts");
+        }
+        for _ in 0..puts {
+            forked.kv().put("fill", "f".repeat(len)).expect("puts");
+        }
+        forked.end(RunStatus::Completed).expect("ends");
+        // For the note, and not for a segment.
+        let used: usize =
+            disk.files().iter().filter_map(|path| disk.contents(path)).map(|file| file.len()).sum();
+        disk.set_capacity(Some(used as u64 + 100));
+        disk.record_ops();
+        let pruned = db.prune(&all(), false);
+        let is_note = |op: &Op| op.kind == OpKind::Rename && op.path.ends_with("ERASING.tmp");
+        if pruned.is_ok() || db.run(fork).is_err() || !disk.recorded_ops().iter().any(is_note) {
+            continue;
+        }
+        refused += 1;
+        disk.set_capacity(None);
+        let image = disk.kill();
+        disk.crash_before(disk.ops());
+        let db = open(&image);
+        assert!(db.run(fork).is_ok(), "{pruned:?}; then {:?}", db.stats().expect("counts").notes);
+    }
+    assert!(refused > 0);
 }
 
 /// The note of what is to be erased was taken for one that was just refused, and removed.
