@@ -23,6 +23,8 @@ pub struct Chronicle {
     /// Runs that a prune was to take away: where they are gone, and no fork holds them, a prune that comes to its end has erased
     /// them.
     pub owed: BTreeSet<RunId>,
+    /// Those of them that were begun in this opening: a power cut may take them away, and with them what was owed.
+    undurable: BTreeSet<RunId>,
     lives: u64,
 }
 
@@ -39,6 +41,27 @@ impl Chronicle {
         let text = format!("{MARK}{:08x}", self.lives);
         self.marks.entry(run).or_default().push(text.clone());
         Value::from(text)
+    }
+
+    /// A prune is to take these runs away, of which only some are sure to outlast a power cut.
+    pub fn owe(&mut self, runs: impl Iterator<Item = RunId>, is_durable: impl Fn(RunId) -> bool) {
+        for run in runs {
+            if self.owed.insert(run) && !is_durable(run) {
+                self.undurable.insert(run);
+            }
+        }
+    }
+
+    /// The database was opened: what it shows, and what it does not, outlasts a power cut.
+    pub fn opened(&mut self) {
+        self.undurable.clear();
+    }
+
+    /// The power went. A run that is gone now may have gone with it: what no prune took away, nothing was to erase.
+    pub fn power_cut(&mut self) {
+        for run in std::mem::take(&mut self.undurable) {
+            self.owed.remove(&run);
+        }
     }
 
     /// What this run was and what it goes on from may be in the log under another's name now.

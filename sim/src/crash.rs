@@ -190,6 +190,9 @@ pub fn run_seed(seed: u64) -> Result<Outcome, String> {
         }
         let accident;
         (disk, live, accident) = next.ok_or("no image to go on from")?;
+        if accident == Accident::PowerCut {
+            chronicle.power_cut();
+        }
         unopened = match accident {
             Accident::Killed => Ledger::killed(live.clone(), ledger),
             Accident::PowerCut => Ledger::unopened(live.clone()),
@@ -223,6 +226,7 @@ fn work(
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
     ledger.keep_history = setup.keep_history;
+    chronicle.opened();
     let mut work = Work {
         db: &db,
         disk,

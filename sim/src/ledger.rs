@@ -85,6 +85,11 @@ impl Ledger {
         Ok(Self { shards, live, strict, ..Self::default() })
     }
 
+    /// Whether a run was there when the database was opened.
+    pub fn was_opened_with(&self, db: &Database, run: RunId) -> bool {
+        self.shards[db.engine().shard_of(run)].base.runs.contains_key(&run)
+    }
+
     /// A commit is sent.
     pub fn send(&mut self, db: &Database, run: RunId, changes: Vec<Change>) {
         self.in_flight.push((db.engine().shard_of(run), changes));

@@ -104,7 +104,9 @@ impl Work<'_> {
         let due = self.due(&free);
         // What goes is erased by this, or by another prune once no fork holds it.
         if report.log_bytes_left == 0 {
-            self.chronicle.owed.extend(drops(&held).into_iter().chain(drops(&free)));
+            let (db, ledger) = (self.db, &*self.ledger);
+            let runs = drops(&held).into_iter().chain(drops(&free));
+            self.chronicle.owe(runs, |run| ledger.was_opened_with(db, run));
         } else {
             self.is_left(free.iter().chain(&report.released));
         }
