@@ -80,23 +80,6 @@ pub enum HistoryError {
         /// Why the note could not be taken back.
         source: Arc<std::io::Error>,
     },
-    /// Too much of the run has changed since the point that was to be forked for one commit to take it back.
-    #[error(
-        "a fork of run {run} at version {at} has {found} {what}, more than the {limit} that one commit may have: fork a later \
-         version, or fork the run as it is and write back what is needed in several transactions"
-    )]
-    TooMuchSince {
-        /// The run.
-        run: RunId,
-        /// The version that was to be forked.
-        at: Version,
-        /// What there is too much of.
-        what: &'static str,
-        /// How much there is of it.
-        found: usize,
-        /// The limit, see [`in_mem_model::limits`].
-        limit: usize,
-    },
     /// The log ends before what was committed.
     #[error(
         "the log of shard {shard} ends at version {found}, but {expected} was committed; run `in-mem check`"

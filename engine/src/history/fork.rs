@@ -39,12 +39,12 @@ impl Engine {
     /// touches the parent, and the other way round.
     ///
     /// A fork of now costs one entry, whatever the parent holds. A fork of the past is a fork of now that takes back what changed
-    /// since: it costs what changed, in keys, and needs the log. It is one commit, and may take back no more than one may write.
+    /// since: it costs what changed, in keys, and needs the log. It is one commit, however much it takes back.
     ///
     /// # Errors
     /// [`Error::UnknownRun`], [`HistoryError`] for a fork of the past, [`WriteError::ForkTooDeep`]; no run was made. An earlier life
     /// of the parent's id, deleted since, can be forked as long as it had no events of its own
-    /// ([`HistoryError::EventsOfAnotherLife`]). [`HistoryError::TooMuchSince`].
+    /// ([`HistoryError::EventsOfAnotherLife`]).
     pub fn fork(&self, parent: RunId, at: Point, settings: ForkSettings) -> Result<RunId, Error> {
         let id = settings.id.unwrap_or_else(|| RunId::generate_child(parent, self.now()));
         if at == Point::Now {
@@ -129,13 +129,7 @@ impl Engine {
                 request.writes.push((id, write));
             }
         }
-        match self.commit(request) {
-            Ok(_) => Ok(id),
-            Err(Error::Write(WriteError::TransactionTooLarge { what, found, limit })) => {
-                Err(HistoryError::TooMuchSince { run: parent, at: version, what, found, limit }.into())
-            }
-            Err(error) => Err(error),
-        }
+        self.commit(request).map(|_| id)
     }
 
     /// The runs that were forked from a run, and those forked from them, with how deep: who needs it still.

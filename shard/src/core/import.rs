@@ -25,7 +25,7 @@ pub struct ImportedChange {
 }
 
 impl ImportedChange {
-    fn is_meta(&self) -> bool {
+    pub(super) fn is_meta(&self) -> bool {
         self.tag == Tag::Run && self.key.is_empty()
     }
 }

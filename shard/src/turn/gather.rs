@@ -220,10 +220,14 @@ mod tests {
     #[test]
     fn a_wait_ends_when_another_led() {
         let gather = Gather::new(true);
-        gather.learn(Duration::from_secs(3600), 2);
-        let looks = Cell::new(0);
+        // At each look there is one more, so that there is no silence, however long this thread does not run.
+        gather.learn(Duration::from_secs(3600), u64::MAX);
+        let (looks, coming) = (Cell::new(0), Cell::new(0));
         gather.listen(
-            || 1,
+            || {
+                coming.set(coming.get() + 1);
+                coming.get()
+            },
             || {
                 looks.set(looks.get() + 1);
                 looks.get() == 3
