@@ -68,6 +68,13 @@ fn a_run_reads_as_before_what_could_not_be_synced() {
     assert!(matches!(run.kv().put("key 1", 1), Err(Error::Poisoned { .. })));
     assert_eq!(told(&run), before);
     assert_eq!(db.runs().count().expect("counts"), 1);
+    // Whoever looks is told why it takes no more, and opening it anew takes more again.
+    let why = db.stats().expect("stats").shards[0].core.poisoned.clone().expect("a reason");
+    assert!(why.contains("sync") && why.contains("/db/gen-0001/shard-0000/"), "{why}");
+    let id = run.id();
+    let again = open(&disk.kill());
+    assert_eq!(again.stats().expect("stats").shards[0].core.poisoned, None);
+    again.run(id).expect("is there").kv().put("key 1", 1).expect("goes on");
 }
 
 #[test]
