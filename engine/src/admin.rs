@@ -13,7 +13,7 @@ use in_mem_wal::{CheckpointReader, DiskStorage, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
-use crate::open::directory::{has_base_checkpoint, read_manifest};
+use crate::open::directory::{FIRST_GENERATION, has_base_checkpoint, read_manifest};
 
 mod salvage;
 
@@ -104,14 +104,9 @@ pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, 
     let mut report = CheckReport { path: path.to_owned(), ..CheckReport::default() };
     let (generation, shards) = shards_of(&**storage, path, &mut report.problems)?;
     report.generation = generation;
-    // Where the manifest cannot be read, that is a problem by itself.
-    let based = read_manifest(&**storage, path).ok().flatten().is_some_and(|m| has_base_checkpoint(&m));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(path, generation, shard);
-        if based && list_checkpoints(&**storage, &dir).is_ok_and(|checkpoints| checkpoints.is_empty()) {
-            let what = "the shard began with a checkpoint, and there is none".to_owned();
-            report.problems.push(Problem { file: dir.clone(), offset: 0, bytes: 0, what, serious: true });
-        }
+        report.problems.extend(lost_beginning(&**storage, path, generation, &dir));
         let checked = check_shard(&**storage, &dir, shard, &mut report.problems);
         report.shards.push(checked);
     }
@@ -156,6 +151,24 @@ fn shards_of(
         .max()
         .map_or(0, |last| last.saturating_add(1));
     Ok((generation, shards))
+}
+
+/// What is missing where a shard began with a checkpoint and there is none, however whole its log is.
+fn lost_beginning(storage: &dyn Storage, path: &Path, generation: u64, shard: &Path) -> Option<Problem> {
+    let based = match read_manifest(storage, path) {
+        Ok(Some(manifest)) => has_base_checkpoint(&manifest),
+        // All but the first do.
+        _ => generation > FIRST_GENERATION,
+    };
+    let none = list_checkpoints(storage, shard).is_ok_and(|checkpoints| checkpoints.is_empty());
+    (based && none).then(|| Problem {
+        file: shard.to_owned(),
+        offset: 0,
+        bytes: 0,
+        what: "the shard began with a checkpoint, and there is none: what it held before its log is missing"
+            .to_owned(),
+        serious: true,
+    })
 }
 
 /// Whether a generation is one that was being written: of some shard there is no more than the beginning of its first checkpoint,

@@ -11,7 +11,7 @@ use in_mem_wal::checkpoint::list_checkpoints;
 use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, Lsn, Manifest, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::{Alone, Problem, shards_of};
+use super::{Alone, Problem, lost_beginning, shards_of};
 use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
@@ -83,6 +83,7 @@ fn salvage_into(
     let mut cores = Vec::with_capacity(usize::from(shards));
     for shard in 0..shards {
         let dir = Manifest::shard_dir(from, generation, shard);
+        report.lost.extend(lost_beginning(&**storage, from, generation, &dir));
         cores.push(read_shard(&**storage, &dir, shard, &mut report)?);
     }
     let manifest = based_on_checkpoints(Manifest {
