@@ -47,6 +47,12 @@ fn a_shard_that_lost_its_first_checkpoint_is_refused() {
     std::fs::remove_file(checkpoint).expect("is there");
     let report = admin::check(dir.path()).expect("reads");
     assert!(!report.sound(), "what opening refuses, a check finds: {report:?}");
+    let saved = tempfile::tempdir().expect("a directory");
+    let report = admin::salvage(dir.path(), saved.path()).expect("saves");
+    assert!(
+        report.runs == 0 && report.lost.iter().any(|lost| lost.what.contains("is missing")),
+        "{report:?}"
+    );
     let refused = in_mem::Database::open(dir.path());
     assert!(
         matches!(refused, Err(in_mem::Error::Open(in_mem::OpenError::CheckpointLost { .. }))),
