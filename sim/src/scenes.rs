@@ -7,6 +7,7 @@ use in_mem::{RetentionPolicy, RunId};
 use crate::workload::retention::Amid;
 use crate::workload::{Did, Work};
 
+mod commit_cut;
 mod forked_meanwhile;
 mod made_anew;
 mod release_failed;
@@ -23,6 +24,8 @@ pub(crate) enum Scene {
     MadeAnew,
     /// A checkpoint that failed did not let go of all of the log, and what it held is pruned.
     ReleaseFailed,
+    /// The power goes in the midst of a commit that takes several segments.
+    CommitCut,
 }
 
 /// Why a story does not go on.
@@ -50,6 +53,7 @@ impl Scene {
             0 | 1 => Some(Self::ForkedMeanwhile),
             2 => Some(Self::MadeAnew),
             3 => Some(Self::ReleaseFailed),
+            4 => Some(Self::CommitCut),
             _ => None,
         }
     }
@@ -59,7 +63,7 @@ impl Scene {
         match self {
             // In a replay.
             Self::ForkedMeanwhile => rng.u8(..4) > 0,
-            Self::MadeAnew => rng.bool(),
+            Self::MadeAnew | Self::CommitCut => rng.bool(),
             // In a file that is to be used again.
             Self::ReleaseFailed => rng.u8(..4) == 0,
         }
@@ -76,6 +80,7 @@ impl Scene {
             Self::ForkedMeanwhile => work.forked_meanwhile(),
             Self::MadeAnew => work.made_anew(),
             Self::ReleaseFailed => work.release_failed(),
+            Self::CommitCut => work.commit_cut(),
         });
         match told {
             Ok(()) => Ok(Did::Well),

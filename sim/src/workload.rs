@@ -1,6 +1,7 @@
 //! Random work with every primitive.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -73,8 +74,6 @@ fn key(rng: &mut Rng) -> Vec<u8> {
     key
 }
 
-/// Bytes of one that takes several sectors.
-const LARGE_VALUE_BYTES: std::ops::Range<usize> = 500..1_500;
 /// Bytes of the largest value: a commit of it takes several records, in several segments.
 const LARGEST_VALUE_BYTES: usize = 16 << 10;
 
@@ -336,10 +335,10 @@ impl Work<'_> {
         self.put(&run, mark)
     }
 
-    /// Puts a value of several sectors.
-    pub(crate) fn put_large(&mut self, id: RunId) -> Result<Did, String> {
+    /// Puts a value of so many bytes.
+    pub(crate) fn put_large(&mut self, id: RunId, bytes: Range<usize>) -> Result<Did, String> {
         let run = self.db.run(id).map_err(|error| format!("run {id}: {error}"))?;
-        let mut bytes = vec![0; self.rng.usize(LARGE_VALUE_BYTES)];
+        let mut bytes = vec![0; self.rng.usize(bytes)];
         self.rng.fill(&mut bytes);
         self.put(&run, Value::from(bytes))
     }

@@ -9,6 +9,8 @@ use crate::workload::{Did, Work};
 
 /// Writes that fill some segments.
 const WRITES: std::ops::Range<usize> = 12..40;
+/// Bytes of a value that takes some sectors.
+const BYTES: std::ops::Range<usize> = 500..1_500;
 /// The disk fails from one of so many operations of the checkpoint on.
 const OPERATIONS: u64 = 60;
 
@@ -33,7 +35,7 @@ impl Work<'_> {
     fn fill_segments(&mut self, run: RunId) -> Told {
         for _ in 0..self.rng.usize(WRITES) {
             well(self.put_mark(run))?;
-            well(self.put_large(run))?;
+            well(self.put_large(run, BYTES))?;
         }
         Ok(())
     }
