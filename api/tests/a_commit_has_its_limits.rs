@@ -6,8 +6,8 @@ use std::path::Path;
 
 use in_mem::limits::{MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS, MAX_VALUE_BYTES};
 use in_mem::{
-    Database, Error, EventDraft, ForkOptions, HistoryError, KeyBytes, Point, Result, Run, RunId, RunStatus,
-    SpanDraft, SpanKind, Tag, Value, WriteError,
+    Database, Error, EventDraft, ForkOptions, KeyBytes, Point, Result, Run, RunId, RunStatus, SpanDraft,
+    SpanKind, Tag, Value, WriteError,
 };
 use in_mem_engine::command::{CommitRequest, Write};
 use in_mem_engine::{Condition, ShardTx, event};
