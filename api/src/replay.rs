@@ -181,12 +181,13 @@ impl RunAt {
         self.view.commit()
     }
 
-    /// Goes on by one commit; says whether there was one.
+    /// Goes on by one commit; says whether there was one. Of an earlier life of the run that cannot be shown any more (what it was a
+    /// fork of was erased), all are passed over.
     pub fn step_forward(&mut self) -> bool {
         self.view.step_forward()
     }
 
-    /// Goes back by one commit; says whether there was one before.
+    /// Goes back by one commit; says whether there was one before. Passes over what [`RunAt::step_forward`] passes over.
     pub fn step_back(&mut self) -> bool {
         self.view.step_back()
     }

@@ -460,6 +460,56 @@ fn a_run_made_again_behind_a_life_whose_past_was_erased_has_its_own() {
     );
 }
 
+/// Found by the simulator (seed 50006202): where one life could not be shown, because what it was a fork of had been erased, none before
+/// it was.
+#[test]
+fn a_life_before_one_whose_base_was_erased_is_shown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::builder().path(dir.path()).shards(1).open().expect("opens");
+    let run = db.begin_run("run").expect("begins");
+    let begun = version(&run);
+    run.kv().put("k", 1).expect("puts");
+    let (id, first) = (run.id(), version(&run));
+    run.delete().expect("deletes");
+    let parent = db
+        .new_run("parent")
+        .id(RunId::from_bytes([9; 16]).with_routing(id.routing()))
+        .begin()
+        .expect("begins");
+    parent.kv().put("k", 2).expect("puts");
+    let run = parent.fork(ForkOptions::default().id(id)).expect("forks");
+    run.kv().put("own", 2).expect("puts");
+    let second = version(&run);
+    run.delete().expect("deletes");
+    parent.end(RunStatus::Completed).expect("ends");
+    let policy = RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() };
+    db.prune(&policy, false).expect("prunes");
+    let run = db.new_run("again").id(id).begin().expect("begins");
+    run.kv().put("k", 3).expect("puts");
+    let k = |n: i64| BTreeMap::from([("k".to_owned(), Value::from(n))]);
+    assert_eq!(replayed(&run, Point::Now).kv, k(3));
+    assert_eq!(replayed(&run, Point::Version(first)).kv, k(1));
+    let lost = run.at(Point::Version(second)).map(drop).expect_err("is gone");
+    assert!(
+        matches!(&lost, Error::History(HistoryError::Erased { run, .. } | HistoryError::NoHistory { run }) if *run == parent.id()),
+        "{lost}"
+    );
+    // Steps pass over it: the first life begins, and puts, and is deleted.
+    let mut at = run.at(Point::Now).expect("replays");
+    let mut seen = vec![at.version()];
+    while at.step_back() {
+        seen.push(at.version());
+    }
+    assert_eq!((seen.len(), seen[4]), (5, begun), "{seen:?}");
+    assert!(seen.iter().all(|at| *at <= Version(first.0 + 1) || *at > second), "{seen:?}");
+    let mut forth = vec![at.version()];
+    while at.step_forward() {
+        forth.push(at.version());
+    }
+    seen.reverse();
+    assert_eq!(forth, seen);
+}
+
 /// Its events were written anew at the time of the fork, and their hashes were over their own: the fork's chain was broken.
 #[test]
 fn a_fork_of_an_earlier_life_with_events_is_refused() {

@@ -91,8 +91,6 @@ pub struct Timeline {
     run: RunId,
     /// From one making of the run to the next, oldest first: it may be deleted, and made again under its id. At least one.
     lives: Vec<Life>,
-    /// Before this life, what was shared is not in the log any more: why.
-    lost: Option<(usize, HistoryError)>,
     /// The version of the shard through which the log was read.
     through: Version,
     commits: Vec<CommitPlace>,
@@ -111,8 +109,7 @@ impl Timeline {
     fn new(run: RunId) -> Self {
         Self {
             run,
-            lives: vec![Life { begin: 1, base: None }],
-            lost: None,
+            lives: vec![Life::new(1, None)],
             through: Version(0),
             commits: Vec::new(),
             changes: Vec::new(),
@@ -131,7 +128,7 @@ impl Timeline {
         base: Option<View>,
     ) -> Self {
         let mut timeline = Self::new(run);
-        timeline.lives = vec![Life { begin: 1, base }];
+        timeline.lives = vec![Life::new(1, base)];
         for commit in commits {
             timeline.begin(commit.version, commit.timestamp);
             for KeyChange { tag, key, value, expires_at } in &commit.changes {
@@ -252,7 +249,7 @@ impl Timeline {
                 None => return Err(HistoryError::NoEvent { run, sequence, len: self.events() }),
             },
         };
-        if let Some((_, error)) = self.lost.as_ref().filter(|(until, _)| place > 0 && place < *until) {
+        if let Some(error) = self.life(place).lost.as_ref().filter(|_| place > 0) {
             return Err(error.clone());
         }
         match (place, point) {
@@ -405,23 +402,18 @@ impl Engine {
         match made.first() {
             // What is left of an earlier life is no reason to do without a later one that is whole.
             Some((begin, _)) if *begin > 1 => {
-                timeline.lost = Some((*begin as usize, self.why_cut(run, first.version)?));
-                timeline.lives.push(Life { begin: 1, base: None });
+                timeline.lives.push(Life::lost(1, self.why_cut(run, first.version)?));
             }
             Some(_) => {}
             None => return Err(self.why_cut(run, first.version)?.into()),
         }
         for (place, (begin, meta)) in made.iter().enumerate() {
-            let base = match self.base_of(run, meta, depth) {
-                Ok(base) => base,
-                // What it was in a later life does not depend on it.
-                Err(Error::History(error)) if place + 1 < made.len() => {
-                    timeline.lost = Some((made[place + 1].0 as usize, error));
-                    None
-                }
+            timeline.lives.push(match self.base_of(run, meta, depth) {
+                Ok(base) => Life::new(*begin, base),
+                // What it was in its other lives does not depend on it.
+                Err(Error::History(error)) if place + 1 < made.len() => Life::lost(*begin, error),
                 Err(error) => return Err(error),
-            };
-            timeline.lives.push(Life { begin: *begin, base });
+            });
         }
         Ok(timeline)
     }

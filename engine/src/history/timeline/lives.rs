@@ -4,6 +4,7 @@ use in_mem_model::{Tag, Version};
 use in_mem_shard::core::run_meta::RunMeta;
 
 use super::{Timeline, View};
+use crate::history::error::HistoryError;
 
 #[derive(Debug)]
 pub(super) struct Life {
@@ -11,13 +12,42 @@ pub(super) struct Life {
     pub(super) begin: u32,
     /// What a fork shares with its parent.
     pub(super) base: Option<View>,
+    /// Not all that it was made of is in the log any more: why. Then nothing of it is shown.
+    pub(super) lost: Option<HistoryError>,
+}
+
+impl Life {
+    pub(super) fn new(begin: u32, base: Option<View>) -> Self {
+        Self { begin, base, lost: None }
+    }
+
+    pub(super) fn lost(begin: u32, why: HistoryError) -> Self {
+        Self { begin, base: None, lost: Some(why) }
+    }
 }
 
 impl Timeline {
     /// The life that the run is in behind so many commits.
     pub(super) fn life(&self, place: usize) -> &Life {
-        let behind = self.lives.partition_point(|life| life.begin as usize <= place);
-        &self.lives[behind.saturating_sub(1)]
+        &self.lives[self.number_of_life(place)]
+    }
+
+    fn number_of_life(&self, place: usize) -> usize {
+        self.lives.partition_point(|life| life.begin as usize <= place).saturating_sub(1)
+    }
+
+    /// The first place from this one on that can be shown; the last life can be.
+    pub(super) fn shown_from(&self, place: usize) -> usize {
+        let here = self.number_of_life(place);
+        let shown = self.lives[here..].iter().find(|life| life.lost.is_none());
+        shown.map_or(place, |life| place.max(life.begin as usize))
+    }
+
+    /// The last place up to this one that can be shown; 0: there is none.
+    pub(super) fn shown_until(&self, place: usize) -> usize {
+        let here = self.number_of_life(place);
+        let lost = self.lives[..=here].iter().rev().take_while(|life| life.lost.is_some()).last();
+        lost.map_or(place, |life| life.begin as usize - 1)
     }
 
     /// The last one.

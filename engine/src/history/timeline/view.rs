@@ -89,18 +89,23 @@ impl View {
         })
     }
 
-    /// Goes on by one commit; says whether there was one.
+    /// Goes on by one commit; says whether there was one. Of an earlier life of the run that cannot be shown any more, all are
+    /// passed over.
     pub fn step_forward(&mut self) -> bool {
         let more = self.place < self.timeline.len();
-        self.place += usize::from(more);
+        if more {
+            self.place = self.timeline.shown_from(self.place + 1);
+        }
         more
     }
 
-    /// Goes back by one commit; says whether there was one before.
+    /// Goes back by one commit; says whether there was one before. Passes over what [`View::step_forward`] passes over.
     pub fn step_back(&mut self) -> bool {
-        let first = self.timeline.lost.as_ref().map_or(1, |(until, _)| *until);
-        let more = self.place > first;
-        self.place -= usize::from(more);
+        let before = self.timeline.shown_until(self.place.saturating_sub(1));
+        let more = before > 0;
+        if more {
+            self.place = before;
+        }
         more
     }
 
