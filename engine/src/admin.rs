@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::ARCHIVE;
 use crate::error::OpenError;
 use crate::history::commits::kept_generations;
+use crate::history::erase::ERASING;
+use crate::history::held::HELD;
+use crate::history::{IMPORTING, run_list};
 use crate::open::directory::{FIRST_GENERATION, has_base_checkpoint, read_manifest};
 
 mod salvage;
@@ -131,6 +134,13 @@ pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, 
                 Ok(found) => report.history.extend(found.into_iter().map(Problem::from)),
                 Err(error) => report.history.push(serious(&dir, 0, error.to_string())),
             }
+        }
+    }
+    for name in [IMPORTING, ERASING, HELD] {
+        if let Err(error) = run_list::read(&**storage, path, name) {
+            let problem = serious(&path.join(name), 0, error.to_string());
+            // Without the first a database is not opened.
+            if name == IMPORTING { &mut report.problems } else { &mut report.history }.push(problem);
         }
     }
     // What is told as a fault of the present need not be told twice.

@@ -18,6 +18,7 @@ use in_mem_wal::{Erased, Fate, LogError, Manifest, OpenMode, Storage, erase, rem
 
 use super::commits::kept_generations;
 use super::error::HistoryError;
+use super::run_list;
 use crate::checkpoint::ARCHIVE;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
@@ -303,8 +304,6 @@ impl Engine {
 /// Flags of the note: the runs are to go with their past; with each run stands the version it was begun at.
 const WHOLE: u8 = 1;
 const WITH_VERSIONS: u8 = 2;
-/// The note says nothing, whatever follows.
-const TAKEN_BACK: u8 = 4;
 
 fn write_intent(
     storage: &dyn Storage,
@@ -318,7 +317,8 @@ fn write_intent(
         bytes.extend_from_slice(&begun.0.to_le_bytes());
     }
     // It may be there already where it is refused: only the sync of the directory failed.
-    write_note(storage, root, ERASING, &bytes).map_err(|error| take_back_intent(storage, root, error.into()))
+    run_list::write(storage, root, ERASING, &bytes)
+        .map_err(|error| take_back_intent(storage, root, error.into()))
 }
 
 /// Of an erase that was refused before anything was done, no later opening may find the note and do what was refused. Gives why it was
@@ -326,15 +326,7 @@ fn write_intent(
 fn take_back_intent(storage: &dyn Storage, root: &Path, refused: Error) -> Error {
     let path = root.join(ERASING);
     // By its bytes first, since its name may come back with a power cut where the directory cannot be synced.
-    let empty = || {
-        if storage.exists(&path)? {
-            let note = storage.open(&path, OpenMode::ReadWrite)?;
-            note.write_at(0, &[TAKEN_BACK])?;
-            note.sync_data()?;
-        }
-        Ok(())
-    };
-    let emptied: std::io::Result<()> = empty();
+    let emptied = run_list::make_void(storage, root, ERASING);
     let removed = storage.remove(&path).and_then(|()| storage.sync_dir(root));
     match (emptied, removed) {
         (Ok(()), _) | (_, Ok(())) => refused,
@@ -345,75 +337,21 @@ fn take_back_intent(storage: &dyn Storage, root: &Path, refused: Error) -> Error
     }
 }
 
-/// Writes the names of runs, and one flag, into a file that takes the place of the one before.
-pub(crate) fn write_ids(
-    storage: &dyn Storage,
-    root: &Path,
-    name: &str,
-    runs: &BTreeSet<RunId>,
-    flag: bool,
-) -> Result<(), OpenError> {
-    let mut bytes = vec![u8::from(flag)];
-    runs.iter().for_each(|run| bytes.extend_from_slice(run.as_bytes()));
-    write_note(storage, root, name, &bytes)
-}
-
-fn write_note(storage: &dyn Storage, root: &Path, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
-    let (path, tmp) = (root.join(name), root.join(format!("{name}.tmp")));
-    let write = || {
-        let file = storage.open(&tmp, OpenMode::Truncate)?;
-        file.write_at(0, bytes)?;
-        file.sync_data()?;
-        storage.rename(&tmp, &path)?;
-        storage.sync_dir(root)
-    };
-    write().map_err(|source| OpenError::io("write", &path, source))
-}
-
 /// The runs, each with the version it was begun at where that was noted, and whether they are to go whole.
 #[allow(clippy::type_complexity, reason = "read in one place")]
 fn read_intent(
     storage: &dyn Storage,
     root: &Path,
 ) -> Result<Option<(BTreeMap<RunId, Option<Version>>, bool)>, OpenError> {
-    let Some(bytes) = read_note(storage, root, ERASING)? else { return Ok(None) };
+    let Some(bytes) = run_list::read(storage, root, ERASING)? else { return Ok(None) };
     let (flags, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let each = if flags & WITH_VERSIONS == 0 { 16 } else { 24 };
-    let rest = if flags & TAKEN_BACK == 0 { rest } else { &[] };
     let runs = rest.chunks_exact(each).filter_map(|noted| {
         let (run, begun) = noted.split_at(16);
         let begun = begun.try_into().ok().map(|begun| Version(u64::from_le_bytes(begun)));
         Some((RunId::from_bytes(run.try_into().ok()?), begun))
     });
     Ok(Some((runs.collect(), flags & WHOLE != 0)))
-}
-
-/// Reads what [`write_ids`] wrote.
-pub(crate) fn read_ids(
-    storage: &dyn Storage,
-    root: &Path,
-    name: &str,
-) -> Result<Option<(BTreeSet<RunId>, bool)>, OpenError> {
-    Ok(read_note(storage, root, name)?.map(|bytes| {
-        let (head, runs) = bytes.split_first().unwrap_or((&0, &[]));
-        let runs = runs.chunks_exact(16).filter_map(|id| Some(RunId::from_bytes(id.try_into().ok()?)));
-        (runs.collect(), *head == 1)
-    }))
-}
-
-fn read_note(storage: &dyn Storage, root: &Path, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
-    let path = root.join(name);
-    let read = || {
-        if !storage.exists(&path)? {
-            return Ok(None);
-        }
-        let file = storage.open(&path, OpenMode::Read)?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
-        let found = file.read_at(0, &mut bytes)?;
-        bytes.truncate(found);
-        Ok(Some(bytes))
-    };
-    read().map_err(|source| OpenError::io("read", &path, source))
 }
 
 fn remove_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {

@@ -6,12 +6,12 @@ use std::sync::PoisonError;
 
 use in_mem_model::{RunId, Version};
 
-use super::erase::{read_ids, write_ids};
+use super::run_list::{read_ids, write_ids};
 use crate::engine::Engine;
 use crate::error::Error;
 
 /// The file, in the database's directory, that names these runs.
-const HELD: &str = "HELD";
+pub(crate) const HELD: &str = "HELD";
 
 impl Engine {
     /// Of the runs written down: those that no fork holds any more once these are gone too, and those that one still does.
@@ -53,12 +53,12 @@ impl Engine {
 
     fn held(&self) -> Result<BTreeSet<RunId>, Error> {
         let Some(path) = &self.path else { return Ok(BTreeSet::new()) };
-        Ok(read_ids(&*self.storage, path, HELD)?.map(|(runs, _)| runs).unwrap_or_default())
+        Ok(read_ids(&*self.storage, path, HELD)?)
     }
 
     pub(super) fn write_held(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
-        Ok(write_ids(&*self.storage, path, HELD, runs, false)?)
+        Ok(write_ids(&*self.storage, path, HELD, runs)?)
     }
 
     /// Whether it is known that the log holds nothing of a run through its last version.

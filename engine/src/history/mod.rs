@@ -24,9 +24,10 @@ pub(crate) mod erase;
 mod error;
 mod fork;
 mod gone;
-mod held;
+pub(crate) mod held;
 pub mod prune;
 pub(crate) mod retention;
+pub(crate) mod run_list;
 pub mod timeline;
 
 pub(crate) use bundle::arrival::{Arrivals, IMPORTING, copy_arriving, read_arriving};

@@ -14,7 +14,7 @@ use in_mem_wal::Storage;
 
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
-use crate::history::erase::{read_ids, write_ids};
+use crate::history::run_list::{read_ids, write_ids};
 
 /// The file, in the database's directory, that names the runs whose import is under way.
 pub(crate) const IMPORTING: &str = "IMPORTING";
@@ -164,7 +164,7 @@ impl Engine {
             if runs.is_empty() {
                 remove_arriving(&*self.storage, path)?;
             } else {
-                write_ids(&*self.storage, path, IMPORTING, &runs, false)?;
+                write_ids(&*self.storage, path, IMPORTING, &runs)?;
             }
         }
         noted.all = runs;
@@ -190,7 +190,7 @@ impl Engine {
 
 /// The runs that an import had begun and not ended when the database was left.
 pub(crate) fn read_arriving(storage: &dyn Storage, root: &Path) -> Result<BTreeSet<RunId>, OpenError> {
-    Ok(read_ids(storage, root, IMPORTING)?.map(|(runs, _)| runs).unwrap_or_default())
+    read_ids(storage, root, IMPORTING)
 }
 
 fn remove_arriving(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
@@ -210,5 +210,5 @@ pub(crate) fn copy_arriving(
     root: &Path,
     runs: &BTreeSet<RunId>,
 ) -> Result<(), OpenError> {
-    if runs.is_empty() { Ok(()) } else { write_ids(storage, root, IMPORTING, runs, false) }
+    if runs.is_empty() { Ok(()) } else { write_ids(storage, root, IMPORTING, runs) }
 }
