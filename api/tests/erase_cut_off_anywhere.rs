@@ -447,3 +447,64 @@ fn a_run_made_anew_under_the_id_of_one_that_was_half_erased_stays() {
     }
     assert!(anew > 20, "{anew}");
 }
+
+/// Found by the simulator (seed 60004518): the newer part of a run's past was erased, the older one, from before another number of shards,
+/// was not; the run's id was used again, and its earlier life was shown as it had been halfway.
+#[test]
+fn a_past_that_is_half_erased_is_not_taken_for_a_whole_one() {
+    let open = |disk: &SimDisk, shards| {
+        let builder = Database::builder().path("/db").shards(shards).segment_bytes(8 << 10).background(false);
+        builder.durability(Durability::Strict).storage(Arc::new(disk.clone())).hash_seed(7).open()
+    };
+    let base = SimDisk::new(1);
+    let mut was = Vec::new();
+    for shards in [1, 2, 3] {
+        let db = open(&base, shards).expect("opens");
+        let run = match db.run(MARKED) {
+            Ok(run) => run,
+            Err(_) => db.new_run("marked").id(MARKED).begin().expect("begins"),
+        };
+        for n in 0..6 {
+            let version = run.kv().put("k", format!("{shards} {n} {}", "x".repeat(2_000))).expect("puts");
+            was.push((version, run.kv().get("k").expect("reads")));
+        }
+        db.checkpoint().expect("checkpoints");
+        db.close().expect("closes");
+    }
+    let policy = RetentionPolicy { keep_newest: Some(0), ..RetentionPolicy::default() };
+    let ended = |disk: &SimDisk| {
+        let db = open(disk, 3).expect("opens");
+        db.run(MARKED).expect("there").end(RunStatus::Completed).expect("ends");
+        db
+    };
+    let sound = base.kill();
+    let db = ended(&sound);
+    let first = sound.ops();
+    db.prune(&policy, false).expect("prunes");
+    let (mut halves, mut wholes) = (0, 0);
+    for at in 1..=sound.ops() - first {
+        let disk = base.kill();
+        let db = ended(&disk);
+        disk.fail(disk.ops() + at, FaultKind::Eio, None, false);
+        let pruned = db.prune(&policy, false);
+        disk.heal();
+        if db.run(MARKED).is_ok() {
+            continue;
+        }
+        let Ok(again) = db.new_run("again").id(MARKED).begin() else { continue };
+        let mut shown = 0;
+        for (version, was) in &was {
+            match again.at(Point::Version(*version)) {
+                Ok(then) => {
+                    assert_eq!(&then.kv().get("k"), was, "operation {at} ({pruned:?}), version {version}");
+                    shown += 1;
+                }
+                Err(Error::History(_)) => {}
+                Err(error) => panic!("operation {at}, version {version}: {error}"),
+            }
+        }
+        halves += u32::from(shown < was.len());
+        wholes += u32::from(shown == was.len());
+    }
+    assert!(halves > 3 && wholes > 0, "{halves} cut off behind its beginning, {wholes} before");
+}

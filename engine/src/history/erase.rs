@@ -123,16 +123,15 @@ impl Engine {
         Ok(total)
     }
 
-    /// The directories of kept generations' shards that these runs were on.
+    /// The directories of kept generations' shards that these runs were on, the oldest generation first.
     fn places_of(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Vec<std::path::PathBuf>, Error> {
-        let mut places = BTreeSet::new();
+        let mut places = Vec::new();
         for (generation, shards) in kept_generations(&*self.storage, path).map_err(HistoryError::from)? {
-            for run in runs {
-                let shard = u16::try_from(shard_of(*run, usize::from(shards))).unwrap_or(0);
-                places.insert(Manifest::shard_dir(path, generation, shard));
-            }
+            let on = runs.iter().map(|run| shard_of(*run, usize::from(shards)));
+            let on: BTreeSet<u16> = on.map(|shard| u16::try_from(shard).unwrap_or(0)).collect();
+            places.extend(on.into_iter().map(|shard| Manifest::shard_dir(path, generation, shard)));
         }
-        Ok(places.into_iter().collect())
+        Ok(places)
     }
 
     /// Erases the past of these runs, each begun at the version that stands with it, 0 where it is gone already; with `whole`, the
@@ -270,6 +269,21 @@ impl Engine {
         let storage = &self.storage;
         let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| fate(runs, run, payload);
         let mut total = Erased::default();
+        // The oldest first: of a run whose erasing is given up halfway, since another has its id by then, the beginning is missing,
+        // and what is left is not taken for what it was.
+        for dir in self.places_of(path, runs)? {
+            let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
+            let io = |error: LogError| Error::from(HistoryError::from(error));
+            // Nobody opens a kept generation: its checkpoints are of no use to its history.
+            for (_, checkpoint) in list_checkpoints(&**storage, &dir).map_err(io)? {
+                let failed = |source| OpenError::io("remove", &checkpoint, source);
+                storage.remove(&checkpoint).map_err(failed)?;
+            }
+            remove_set_aside(&**storage, &dir).map_err(io)?;
+            remove_set_aside(&**storage, &dir.join(ARCHIVE)).map_err(io)?;
+            let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
+            add(&mut total, erase(storage, dirs, false, &mut judge).map_err(io)?);
+        }
         let shards: BTreeSet<usize> = runs.iter().map(|run| self.shard_of(*run)).collect();
         for shard in shards {
             let dir = self.checkpointer.dirs()[shard].clone();
@@ -283,19 +297,6 @@ impl Engine {
                 &mut total,
                 erase(storage, vec![dir.join(ARCHIVE)], false, &mut judge).map_err(HistoryError::from)?,
             );
-        }
-        for dir in self.places_of(path, runs)? {
-            let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
-            let io = |error: LogError| Error::from(HistoryError::from(error));
-            // Nobody opens a kept generation: its checkpoints are of no use to its history.
-            for (_, checkpoint) in list_checkpoints(&**storage, &dir).map_err(io)? {
-                let failed = |source| OpenError::io("remove", &checkpoint, source);
-                storage.remove(&checkpoint).map_err(failed)?;
-            }
-            remove_set_aside(&**storage, &dir).map_err(io)?;
-            remove_set_aside(&**storage, &dir.join(ARCHIVE)).map_err(io)?;
-            let dirs = vec![dir.clone(), dir.join(ARCHIVE)];
-            add(&mut total, erase(storage, dirs, false, &mut judge).map_err(io)?);
         }
         Ok(total)
     }
