@@ -221,3 +221,20 @@ fn what_replays_keep_beside_the_log_goes_too() {
     assert!(other.verify().expect("verifies").is_same());
     assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
 }
+
+/// Found by the simulator (seed 70010492): a checkpoint that a kill had cut off, and behind it another number of shards. Nobody looked
+/// into what was kept of the former one.
+#[test]
+fn a_checkpoint_that_was_cut_off_before_another_number_of_shards_leaves_nothing() {
+    let settings = Settings { durability: Durability::Strict, keep_history: true, reshard: true };
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = settings.open(dir.path(), 2);
+    let (run, _) = fill(&db);
+    db.close().expect("closes");
+    let db = settings.open(dir.path(), 3);
+    let log = files_with(&dir.path().join("gen-0001"), MARKER.as_bytes()).remove(0);
+    std::fs::write(Path::new(&log).with_file_name("00000000000000ff.ckpt.part"), MARKER).expect("writes");
+    db.run(run).expect("there").end(RunStatus::Completed).expect("ends");
+    db.prune(&all_that_ended(false), false).expect("prunes");
+    assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+}

@@ -120,9 +120,9 @@ fn erase_listed(
     Ok(erased)
 }
 
-/// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, what copies of it were
-/// made beside it: indexes that are not whole, or whose segment is elsewhere, and released files that nobody came to use
-/// again. A directory that is not there holds none.
+/// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, and what copies of it were
+/// made beside it: indexes that are not whole, or whose segment is elsewhere, checkpoints that were not finished, and released files
+/// that nobody came to use again. Nobody may write a checkpoint there meanwhile. A directory that is not there holds none.
 pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
     if !storage.exists(dir).map_err(LogError::io("look for", dir))? {
         return Ok(());
@@ -135,7 +135,8 @@ pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogErro
         if is_left {
             continue;
         }
-        if is_stray || [".tail", ".torn", ".idx.tmp", OLD_SUFFIX].iter().any(|end| name.ends_with(end)) {
+        let ends = [".tail", ".torn", ".idx.tmp", ".ckpt.part", OLD_SUFFIX];
+        if is_stray || ends.iter().any(|end| name.ends_with(end)) {
             let path = dir.join(name);
             match storage.remove(&path) {
                 // A file that is made a spare of meanwhile: its blocks are zeroed there.

@@ -50,7 +50,7 @@ fn a_shard_that_lost_its_first_checkpoint_is_refused() {
     let saved = tempfile::tempdir().expect("a directory");
     let report = admin::salvage(dir.path(), saved.path()).expect("saves");
     assert!(
-        report.runs == 0 && report.lost.iter().any(|lost| lost.what.contains("is missing")),
+        report.runs == 0 && report.lost.iter().any(|lost| lost.what.contains("there is no checkpoint")),
         "{report:?}"
     );
     let refused = in_mem::Database::open(dir.path());
