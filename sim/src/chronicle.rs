@@ -23,7 +23,10 @@ pub struct Chronicle {
     /// Runs that a prune was to take away: where they are gone, and no fork holds them, a prune that comes to its end has erased
     /// them.
     pub owed: BTreeSet<RunId>,
-    /// Those of them that were begun in this opening: a power cut may take them away, and with them what was owed.
+    /// Ids that the note of a prune which failed may name: whatever finishes it takes the past of all lives that they have had by then, but
+    /// of none that is there.
+    noted: BTreeSet<RunId>,
+    /// Those that are owed and were begun in this opening: a power cut may take them away, and with them what was owed.
     undurable: BTreeSet<RunId>,
     lives: u64,
 }
@@ -53,8 +56,29 @@ impl Chronicle {
     }
 
     /// The database was opened: what it shows, and what it does not, outlasts a power cut.
-    pub fn opened(&mut self) {
+    pub fn opened(&mut self, live: &Model) {
         self.undurable.clear();
+        self.finish_notes(live);
+        self.noted.clear();
+    }
+
+    /// A prune failed that may have noted these.
+    pub fn note(&mut self, runs: impl IntoIterator<Item = RunId>) {
+        self.noted.extend(runs);
+    }
+
+    /// What was noted is about to be finished.
+    pub fn finish_notes(&mut self, live: &Model) {
+        for run in self.noted.clone() {
+            if !live.runs.contains_key(&run) {
+                self.lose_past(run);
+            }
+        }
+    }
+
+    /// What was noted is finished.
+    pub fn finished_notes(&mut self) {
+        self.noted.clear();
     }
 
     /// The power went. A run that is gone now may have gone with it: what no prune took away, nothing was to erase.

@@ -226,7 +226,7 @@ fn work(
     live.compare(&db, setup.now()).map_err(|what| format!("opened again: {what}"))?;
     let mut ledger = Ledger::opened(&db, live.clone(), strict)?;
     ledger.keep_history = setup.keep_history;
-    chronicle.opened();
+    chronicle.opened(live);
     let mut work = Work {
         db: &db,
         disk,

@@ -110,8 +110,14 @@ impl Work<'_> {
         } else {
             self.is_left(free.iter().chain(&report.released));
         }
+        self.chronicle.finish_notes(&self.ledger.live);
         let result = self.db.prune(policy, false);
         meanwhile::forget();
+        if result.is_ok() {
+            self.chronicle.finished_notes();
+        } else {
+            self.chronicle.note(free.iter().chain(&report.released).copied());
+        }
         if let (Some(between), Some(place)) = (&between, place) {
             let made = between.made.borrow();
             if matches!(&*made, None | Some(Err(Error::UnknownRun { .. }))) {
@@ -192,7 +198,11 @@ impl Work<'_> {
         for run in &runs {
             self.send(*run, vec![Change::Drop { run: *run }]);
         }
+        self.chronicle.finish_notes(&self.ledger.live);
         let result = self.db.prune(&RetentionPolicy::default(), false);
+        if result.is_ok() {
+            self.chronicle.finished_notes();
+        }
         if result.is_ok() && !self.disk.crashed() {
             // The note of one that was refused may not have come to the disk.
             for (place, _) in runs.iter().enumerate().rev().filter(|(_, run)| self.db.run(**run).is_ok()) {
