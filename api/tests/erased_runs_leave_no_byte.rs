@@ -238,3 +238,24 @@ fn a_checkpoint_that_was_cut_off_before_another_number_of_shards_leaves_nothing(
     db.prune(&all_that_ended(false), false).expect("prunes");
     assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
 }
+
+/// Found by the simulator (seed 70023956): the log held nothing of the run any more, so nothing was looked for.
+#[test]
+fn a_past_that_lies_in_what_was_set_aside_only_is_erased() {
+    let settings = Settings { durability: Durability::Strict, keep_history: false, reshard: false };
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = settings.open(dir.path(), 1);
+    let run = db.begin_run("marked").expect("begins");
+    run.kv().put("k", MARKER).expect("puts");
+    run.kv().delete("k").expect("deletes");
+    run.end(RunStatus::Completed).expect("ends");
+    db.checkpoint().expect("checkpoints");
+    let shard = dir.path().join("gen-0001/shard-0000");
+    for name in ["0000000000000001-00001050.tail", "0000000000000001.old.tmp"] {
+        std::fs::write(shard.join(name), MARKER).expect("writes");
+    }
+    let report = db.prune(&all_that_ended(true), false).expect("prunes");
+    assert_eq!((report.runs.len(), report.log_bytes_erased), (1, 0));
+    assert_eq!(files_with(dir.path(), MARKER.as_bytes()), [""; 0]);
+    assert_eq!(run.status().expect("is there"), RunStatus::Completed);
+}
