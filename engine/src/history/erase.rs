@@ -265,23 +265,6 @@ impl Engine {
         }
     }
 
-    /// Removes what was set aside of the logs that these runs were on: where the log itself holds nothing of them.
-    pub(super) fn erase_set_aside(&self, runs: &BTreeSet<RunId>) -> Result<(), Error> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut places = self.places_of(path, runs)?;
-        let shards: BTreeSet<usize> = runs.iter().map(|run| self.shard_of(*run)).collect();
-        places.extend(shards.into_iter().map(|shard| self.checkpointer.dirs()[shard].clone()));
-        // No checkpoint is being written meanwhile, and no index.
-        let _one = self.checkpointer.hold_off();
-        let _alone = self.past.write().unwrap_or_else(PoisonError::into_inner);
-        for dir in places {
-            for dir in [dir.join(ARCHIVE), dir] {
-                remove_set_aside(&*self.storage, &dir).map_err(HistoryError::from)?;
-            }
-        }
-        Ok(())
-    }
-
     fn erase_past(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Erased, Error> {
         let storage = &self.storage;
         let mut judge = |run: &[u8; 16], payload: Option<&[u8]>| fate(runs, run, payload);
