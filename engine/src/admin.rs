@@ -302,14 +302,27 @@ fn check_checkpoint(
 }
 
 /// That nobody has the database open, without writing into it.
-struct Alone(#[allow(dead_code, reason = "held for its lock")] Option<File>);
+struct Alone {
+    lock: Option<File>,
+    /// Whose it is: a forked child's copy of it must not give it back.
+    process: u32,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // As that of an open database, and for the same reason: a child that was just forked has the file open, too.
+        if let Some(lock) = self.lock.as_ref().filter(|_| self.process == std::process::id()) {
+            let _ = lock.unlock();
+        }
+    }
+}
 
 impl Alone {
     fn be(path: &Path) -> Result<Self, OpenError> {
-        let lock = path.join("LOCK");
-        let Ok(mut file) = File::open(&lock) else { return Ok(Self(None)) };
+        let (lock, process) = (path.join("LOCK"), std::process::id());
+        let Ok(mut file) = File::open(&lock) else { return Ok(Self { lock: None, process }) };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Self(Some(file))),
+            Ok(()) => Ok(Self { lock: Some(file), process }),
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 // For the message only.

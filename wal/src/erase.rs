@@ -120,6 +120,23 @@ fn erase_listed(
     Ok(erased)
 }
 
+/// Whether a file, of those in its directory, is none of the log's, though it may hold what was in it.
+fn is_set_aside(name: &str, names: &[String]) -> bool {
+    let is_there = |segment: String| names.contains(&segment);
+    let is_stray = name.strip_suffix(".idx").is_some_and(|number| !is_there(format!("{number}.wal")));
+    let ends = [".tail", ".torn", ".idx.tmp", ".ckpt.part", OLD_SUFFIX];
+    is_stray || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether there is something in a directory that [`remove_set_aside`] removes.
+pub fn has_set_aside(storage: &dyn Storage, dir: &Path) -> Result<bool, LogError> {
+    if !storage.exists(dir).map_err(LogError::io("look for", dir))? {
+        return Ok(false);
+    }
+    let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
+    Ok(names.iter().any(|name| is_set_aside(name, &names)))
+}
+
 /// Removes what recoveries set aside of torn logs in a directory, which was never part of the log, and what copies of it were
 /// made beside it: indexes that are not whole, or whose segment is elsewhere, checkpoints that were not finished, and released files
 /// that nobody came to use again. Nobody may write a checkpoint there meanwhile. A directory that is not there holds none.
@@ -128,15 +145,9 @@ pub fn remove_set_aside(storage: &dyn Storage, dir: &Path) -> Result<(), LogErro
         return Ok(());
     }
     let names = storage.read_dir(dir).map_err(LogError::io("list", dir))?;
-    let is_there = |segment: String| names.contains(&segment);
     for name in &names {
-        let is_stray = name.strip_suffix(".idx").is_some_and(|number| !is_there(format!("{number}.wal")));
         let is_left = name.ends_with(OLD_SUFFIX) && crate::planted::is_planted("wal_leave_old_files");
-        if is_left {
-            continue;
-        }
-        let ends = [".tail", ".torn", ".idx.tmp", ".ckpt.part", OLD_SUFFIX];
-        if is_stray || ends.iter().any(|end| name.ends_with(end)) {
+        if !is_left && is_set_aside(name, &names) {
             let path = dir.join(name);
             match storage.remove(&path) {
                 // A file that is made a spare of meanwhile: its blocks are zeroed there.

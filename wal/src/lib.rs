@@ -62,7 +62,7 @@ pub use check::{CheckReport, Problem, SalvageReport, check, salvage};
 pub use check_history::check_history;
 pub use checkpoint::{CheckpointInfo, CheckpointReader, CheckpointWriter};
 pub use end_of_log::{EndCase, Verdict};
-pub use erase::{Erased, Fate, erase, remove_set_aside};
+pub use erase::{Erased, Fate, erase, has_set_aside, remove_set_aside};
 pub use error::{ApplyError, Corruption, LogError, salvage_command};
 pub use failpoint::Failpoint;
 pub use history::HistoryReader;

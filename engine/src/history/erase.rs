@@ -14,7 +14,9 @@ use in_mem_shard::core::effect::{Effect, EffectReader, EffectWriter};
 use in_mem_shard::core::error::WriteError;
 use in_mem_shard::core::lineage_id;
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{Erased, Fate, LogError, Manifest, OpenMode, Storage, erase, remove_set_aside};
+use in_mem_wal::{
+    Erased, Fate, LogError, Manifest, OpenMode, Storage, erase, has_set_aside, remove_set_aside,
+};
 
 use super::commits::kept_generations;
 use super::error::HistoryError;
@@ -263,6 +265,19 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether something was set aside of the logs that these runs were on, which may hold what the logs do not.
+    pub(super) fn has_set_aside(&self, runs: &BTreeSet<RunId>) -> Result<bool, Error> {
+        let Some(path) = &self.path else { return Ok(false) };
+        let mut places = self.places_of(path, runs)?;
+        places.extend(runs.iter().map(|run| self.checkpointer.dirs()[self.shard_of(*run)].clone()));
+        for dir in places.into_iter().flat_map(|dir| [dir.join(ARCHIVE), dir]) {
+            if has_set_aside(&*self.storage, &dir).map_err(HistoryError::from)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn erase_past(&self, path: &Path, runs: &BTreeSet<RunId>) -> Result<Erased, Error> {

@@ -185,10 +185,17 @@ impl Engine {
         for run in &held {
             self.drop_begun_at(*run, begun_at(run))?;
         }
-        // Also where the log holds nothing of them: a checkpoint or what was set aside may.
-        let noted = gone.iter().map(|run| (*run, begun_at(run))).collect();
-        let (erased, of) = self.erase_runs(&noted, !history_only)?;
-        (report.log_bytes_erased, gone) = (erased.bytes, of);
+        let drops = !history_only && !free.is_empty();
+        // What was kept for forks may lie in a checkpoint, which another takes the place of.
+        let releases = gone.iter().any(|run| !free.contains(run));
+        // Else neither a checkpoint nor a read of the archive would find anything.
+        if drops || releases || past.bytes > 0 || self.has_set_aside(&gone)? {
+            let noted = gone.iter().map(|run| (*run, begun_at(run))).collect();
+            let (erased, of) = self.erase_runs(&noted, !history_only)?;
+            (report.log_bytes_erased, gone) = (erased.bytes, of);
+        } else {
+            self.remove_held(&gone)?;
+        }
         if history_only {
             self.note_without_past(&free.intersection(&gone).copied().collect())?;
         }
