@@ -48,8 +48,8 @@ impl Database {
     /// Makes a run that begins as `parent` is, or was at a point of its past. What is written to it never touches the parent,
     /// and its events go on the parent's. Its recorded steps are the parent's up to there.
     ///
-    /// A fork of [`Point::Now`] costs the same whatever the parent holds. A fork of the past costs what changed since, which may be
-    /// no more than one commit may write ([`crate::limits::MAX_TRANSACTION_OPS`]), and needs the log. Reads of what a fork shares ask the shard, and take longer than those of its own.
+    /// A fork of [`Point::Now`] costs the same whatever the parent holds. A fork of the past costs what changed since, however much
+    /// that is, and needs the log. Reads of what a fork shares ask the shard, and take longer than those of its own.
     ///
     /// ```
     /// # fn main() -> in_mem::Result<()> {

@@ -71,7 +71,7 @@ fn damaged<'d>(disk: &'d SimDisk, path: &'d Path) -> impl Iterator<Item = (Strin
 }
 
 fn names(error: &Error, file: &Path) -> bool {
-    matches!(error, Error::Open(OpenError::RunList { path }) if path == file)
+    matches!(error, Error::Open(OpenError::RunList { path, .. }) if path == file)
 }
 
 #[test]

@@ -2,21 +2,21 @@
 //! on the way is not forgotten before it is done.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use in_mem::{Database, Durability, ForkOptions, Point, RetentionPolicy, RunId, RunStatus};
+use in_mem_wal::SimDisk;
 use in_mem_wal::storage::sim::{Op, OpKind};
-use in_mem_wal::{File, OpenMode, SimDisk, Storage};
 
-type Then = Box<dyn FnOnce() -> io::Result<()> + Send>;
+#[path = "common/before_opening.rs"]
+mod before_opening;
+
+use before_opening::BeforeOpening;
 
 /// A disk on which something happens, once, when a file whose name ends so is about to be opened.
 #[derive(Clone)]
-struct Before {
-    disk: SimDisk,
-    then: Arc<Mutex<Option<(&'static str, Then)>>>,
-}
+struct Before(BeforeOpening);
 
 /// The note of an erase is about to be written: behind everything that was asked.
 const THE_NOTE: &str = "ERASING.tmp";
@@ -25,16 +25,16 @@ const THE_LOG: &str = ".wal";
 
 impl Before {
     fn new() -> Self {
-        Self { disk: SimDisk::new(1), then: Arc::default() }
+        Self(BeforeOpening::new())
     }
 
     fn open(&self) -> Database {
-        let builder = Database::builder().path("/db").shards(1).storage(Arc::new(self.clone()));
+        let builder = Database::builder().path("/db").shards(1).storage(Arc::new(self.0.clone()));
         builder.background(false).open().expect("opens")
     }
 
     fn at(&self, name: &'static str, then: impl FnOnce() -> io::Result<()> + Send + 'static) {
-        *self.then.lock().expect("no panic") = Some((name, Box::new(then)));
+        self.0.once(move |path, _| path.to_string_lossy().ends_with(name), then);
     }
 
     /// A fork of this run, made before this file is opened.
@@ -51,46 +51,10 @@ impl Before {
 
     fn files_with(&self, text: &str) -> Vec<PathBuf> {
         let holds = |path: &PathBuf| {
-            let bytes = self.disk.contents(path).expect("is there");
+            let bytes = self.0.disk.contents(path).expect("is there");
             bytes.windows(text.len()).any(|window| window == text.as_bytes())
         };
-        self.disk.files().into_iter().filter(holds).collect()
-    }
-}
-
-impl std::fmt::Debug for Before {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Before")
-    }
-}
-
-impl Storage for Before {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.read_dir(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        // Taken out first: what it does may open files.
-        let then =
-            self.then.lock().expect("no panic").take_if(|(name, _)| path.to_string_lossy().ends_with(*name));
-        if let Some((_, then)) = then {
-            then()?;
-        }
-        self.disk.open(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
+        self.0.disk.files().into_iter().filter(holds).collect()
     }
 }
 
@@ -107,6 +71,7 @@ fn keeps_its_past_until_it_is_gone() {
     parent.end(RunStatus::Completed).expect("ends");
     let made = disk.fork_at(THE_NOTE, &db, parent.id());
     db.prune(&all(), false).expect("prunes");
+    assert!(disk.0.has_happened());
     let fork = made.lock().expect("no panic").expect("was made");
     assert!(db.run(parent.id()).is_err(), "is gone");
     let check = |db: &Database| {
@@ -239,7 +204,7 @@ fn a_run_made_under_the_id_of_one_that_is_to_go_is_not_taken_for_it() {
 fn what_was_kept_for_a_fork_leaves_the_checkpoint_too() {
     let disk = Before::new();
     let builder = Database::builder().path("/db").shards(1).segment_bytes(8 << 10).keep_history(false);
-    let db = builder.storage(Arc::new(disk.clone())).background(false).open().expect("opens");
+    let db = builder.storage(Arc::new(disk.0.clone())).background(false).open().expect("opens");
     let fork = db.run(open_fork_of_a_run_that_is_gone(&db)).expect("is there");
     let other = db.begin_run("other").expect("begins");
     for n in 0..40 {
@@ -341,13 +306,13 @@ fn what_an_opening_deleted_for_a_prune_stays_deleted() {
         parent.end(RunStatus::Completed).expect("ends");
         let made = disk.fork_at(THE_NOTE, &db, parent.id());
         db.sync().expect("syncs");
-        disk.disk.crash_before(disk.disk.ops() + cut);
+        disk.0.disk.crash_before(disk.0.disk.ops() + cut);
         let pruned = db.prune(&all(), false);
         let Some(fork) = *made.lock().expect("no panic") else { continue };
         if pruned.is_ok() {
             break;
         }
-        let killed = disk.disk.kill();
+        let killed = disk.0.disk.kill();
         let open = |disk: &SimDisk| {
             let builder = Database::builder().path("/db").shards(1).storage(Arc::new(disk.clone()));
             builder.background(false).open().expect("opens")

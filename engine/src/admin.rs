@@ -1,7 +1,5 @@
 //! What is done to a database that is not open: reading all of it without changing anything, and saving what can be read.
 
-use std::fs::{File, TryLockError};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,16 +9,14 @@ use in_mem_shard::core::effect::EffectReader;
 use in_mem_shard::core::{CheckpointItem, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
 use in_mem_wal::{
-    CheckpointReader, DiskStorage, LogError, Lsn, Manifest, RecordView, Storage, check_history,
+    CheckpointReader, DiskStorage, LogError, Lsn, Manifest, ReadLock, RecordView, Storage, check_history,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::ARCHIVE;
 use crate::error::OpenError;
 use crate::history::commits::kept_generations;
-use crate::history::erase::ERASING;
-use crate::history::held::HELD;
-use crate::history::{IMPORTING, run_list};
+use crate::history::run_list::{self, ERASING, HELD, IMPORTING, RunList};
 use crate::open::directory::{FIRST_GENERATION, has_base_checkpoint, read_manifest};
 
 mod salvage;
@@ -108,7 +104,7 @@ impl CheckReport {
 /// [`OpenError`]: there is no database there, somebody has it open, or its directory cannot be read. Damage is no
 /// error but in the report.
 pub fn check(path: &Path) -> Result<CheckReport, OpenError> {
-    let _alone = Alone::be(path)?;
+    let _nobody = ReadLock::acquire(path)?;
     check_on(&(Arc::new(DiskStorage) as Arc<dyn Storage>), path)
 }
 
@@ -136,13 +132,13 @@ pub fn check_on(storage: &Arc<dyn Storage>, path: &Path) -> Result<CheckReport, 
             }
         }
     }
-    for name in [IMPORTING, ERASING, HELD] {
-        if let Err(error) = run_list::read(&**storage, path, name) {
-            let problem = serious(&path.join(name), 0, error.to_string());
-            // Without the first a database is not opened.
-            if name == IMPORTING { &mut report.problems } else { &mut report.history }.push(problem);
-        }
-    }
+    let damaged = |list: RunList| {
+        let error = run_list::read(&**storage, path, list).err()?;
+        Some(serious(&path.join(list.name), 0, error.to_string()))
+    };
+    // With it a database is not opened.
+    report.problems.extend(damaged(IMPORTING));
+    report.history.extend([ERASING, HELD].into_iter().filter_map(damaged));
     // What is told as a fault of the present need not be told twice.
     let CheckReport { problems, history, .. } = &mut report;
     history.retain(|past| !problems.iter().any(|present| present.serious && present.file == past.file));
@@ -299,37 +295,4 @@ fn check_checkpoint(
     checked.checkpoint_entries += entries;
     checked.bytes += reader.progress().1;
     Ok(())
-}
-
-/// That nobody has the database open, without writing into it.
-struct Alone {
-    lock: Option<File>,
-    /// Whose it is: a forked child's copy of it must not give it back.
-    process: u32,
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        // As that of an open database, and for the same reason: a child that was just forked has the file open, too.
-        if let Some(lock) = self.lock.as_ref().filter(|_| self.process == std::process::id()) {
-            let _ = lock.unlock();
-        }
-    }
-}
-
-impl Alone {
-    fn be(path: &Path) -> Result<Self, OpenError> {
-        let (lock, process) = (path.join("LOCK"), std::process::id());
-        let Ok(mut file) = File::open(&lock) else { return Ok(Self { lock: None, process }) };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Self { lock: Some(file), process }),
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // For the message only.
-                let _ = file.by_ref().take(32).read_to_string(&mut pid);
-                Err(OpenError::Locked { path: path.to_owned(), pid: pid.trim().parse().ok() })
-            }
-            Err(TryLockError::Error(source)) => Err(OpenError::io("lock", &lock, source)),
-        }
-    }
 }

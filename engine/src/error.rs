@@ -123,17 +123,14 @@ pub enum OpenError {
     },
     /// A file that names runs is not what was written. Nothing is done with what it says: it might be another run's.
     #[error(
-        "{} is damaged: its checksum does not fit; restore it from a copy, or remove it while the database is closed{}",
-        path.display(), match path.file_name().and_then(|name| name.to_str()) {
-            Some("IMPORTING") => ": runs of an import that was cut off are there then as far as they came, to be looked at and deleted",
-            Some("ERASING") => ": the prune that was cut off is given up then, to be made again",
-            Some("HELD") => ": what was kept of deleted runs for their forks stays in the log then",
-            _ => "",
-        }
+        "{} is damaged: its checksum does not fit; restore it from a copy, or remove it while the database is closed: {removed}",
+        path.display()
     )]
     RunList {
         /// The file.
         path: PathBuf,
+        /// What it comes to where it is removed.
+        removed: &'static str,
     },
     /// The newest checkpoint is damaged, and what it covers is nowhere else.
     #[error("{source}; an older checkpoint and the log do not make up for it ({instead})")]

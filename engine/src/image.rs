@@ -13,7 +13,7 @@ use in_mem_wal::{
 };
 
 use crate::error::OpenError;
-use crate::history::IMPORTING;
+use crate::history::run_list::IMPORTING;
 use crate::open::directory::remove_tree;
 use crate::open::recovery::generation_salt;
 use crate::routing::shard_of;
@@ -60,7 +60,8 @@ fn take_away(
     manifest: &Manifest,
 ) -> Result<(), OpenError> {
     let path = to.join(MANIFEST_NAME);
-    let notes = [&path, &to.join(IMPORTING)].map(|path| [path.clone(), path.with_added_extension("tmp")]);
+    let notes =
+        [&path, &to.join(IMPORTING.name)].map(|path| [path.clone(), path.with_added_extension("tmp")]);
     let unname = || {
         for path in notes.as_flattened() {
             if storage.exists(path)? {

@@ -35,7 +35,7 @@ pub const MAX_EVENT_KIND_BYTES: usize = 128;
 pub const MAX_SPAN_NAME_BYTES: usize = 256;
 
 /// Most operations in one transaction: writes, plus keys and ranges read. Whatever makes one commit of many writes is one: several
-/// puts, events or spans at once, a fork of the past, a commit of a bundle.
+/// puts, events or spans at once, a commit of a bundle. Only a fork of the past takes back as much as was changed since.
 pub const MAX_TRANSACTION_OPS: usize = 65_536;
 
 /// Largest write set of one transaction, in encoded bytes of keys, values and events (64 MiB). A write that

@@ -15,8 +15,17 @@ type Deed = Box<dyn FnOnce()>;
 enum Moment {
     /// A segment is synced.
     Sync,
-    /// A file whose name ends so is opened.
-    Open(&'static str),
+    /// A file is opened.
+    Open(Opening),
+}
+
+/// The opening of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// Whose name ends so.
+    pub(crate) end: &'static str,
+    /// For this: one that is written is not one that a crash left and that is only measured.
+    pub(crate) mode: OpenMode,
 }
 
 thread_local! {
@@ -28,9 +37,9 @@ pub(crate) fn at_next_sync(deed: impl FnOnce() + 'static) {
     DEED.with(|next| *next.borrow_mut() = Some((Moment::Sync, Box::new(deed))));
 }
 
-/// The next file that this thread opens, and whose name ends so, is opened behind this.
-pub(crate) fn at_next_opening(end: &'static str, deed: impl FnOnce() + 'static) {
-    DEED.with(|next| *next.borrow_mut() = Some((Moment::Open(end), Box::new(deed))));
+/// The next such opening by this thread happens behind this.
+pub(crate) fn at_next_opening(opening: Opening, deed: impl FnOnce() + 'static) {
+    DEED.with(|next| *next.borrow_mut() = Some((Moment::Open(opening), Box::new(deed))));
 }
 
 /// Nothing is to be done any more.
@@ -67,11 +76,8 @@ impl Storage for Meanwhile {
         self.0.exists(path)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        // One that is written anew, and not one that a crash left and that is only measured.
-        let is_it = |end: &str| !end.ends_with(".tmp") || mode == OpenMode::Truncate;
-        happen(
-            |moment| matches!(moment, Moment::Open(end) if path.to_string_lossy().ends_with(end) && is_it(end)),
-        );
+        let is_it = |of: Opening| mode == of.mode && path.to_string_lossy().ends_with(of.end);
+        happen(|moment| matches!(moment, Moment::Open(of) if is_it(of)));
         // Also under the temporary name that a segment is made by.
         let is_segment = path.to_string_lossy().contains(".wal");
         Ok(Arc::new(Watched { file: self.0.open(path, mode)?, is_segment }))

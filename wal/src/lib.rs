@@ -67,7 +67,7 @@ pub use error::{ApplyError, Corruption, LogError, salvage_command};
 pub use failpoint::Failpoint;
 pub use history::HistoryReader;
 pub use index::SegmentIndex;
-pub use lock::DirLock;
+pub use lock::{DirLock, ReadLock};
 pub use log::{Config, Mode, SealedSegment, ShardLog};
 pub use lsn::Lsn;
 pub use manifest::Manifest;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use in_mem::{Database, Durability, Error};
+use in_mem::{Database, Durability, Error, Run};
 use in_mem_wal::SimDisk;
 
 use super::all;
@@ -49,21 +49,21 @@ fn commits_are_refused_until_there_is_room() {
     }
 }
 
+/// A database with a run of so many values of so many bytes, and its disk.
+fn filled(values: usize, bytes: usize) -> (SimDisk, Database, Run) {
+    let disk = SimDisk::new(1);
+    let builder = Database::builder().path("/db").shards(1).segment_bytes(64 << 10).background(false);
+    let db = builder.storage(Arc::new(disk.clone())).open().expect("opens");
+    let run = db.begin_run("full").expect("begins");
+    for i in 0..values {
+        run.kv().put(format!("k{i}"), vec![7u8; bytes]).expect("puts");
+    }
+    (disk, db, run)
+}
+
 #[test]
 fn a_checkpoint_without_room_changes_nothing() {
-    let disk = SimDisk::new(1);
-    let db = Database::builder()
-        .path("/db")
-        .shards(1)
-        .segment_bytes(64 << 10)
-        .storage(Arc::new(disk.clone()))
-        .background(false)
-        .open()
-        .expect("opens");
-    let run = db.begin_run("full").expect("begins");
-    for i in 0..50 {
-        run.kv().put(format!("k{i}"), vec![7u8; 500]).expect("puts");
-    }
+    let (disk, db, run) = filled(50, 500);
     disk.set_capacity(Some(1));
     let refused = db.checkpoint();
     assert!(matches!(refused, Err(Error::Checkpoint { .. })), "{refused:?}");
@@ -85,19 +85,7 @@ fn used_and_unfinished(disk: &SimDisk) -> (u64, Vec<std::path::PathBuf>) {
 /// What it had written is the room that the log needs; and each try at another moment would take more under another name.
 #[test]
 fn a_checkpoint_that_found_too_little_room_gives_back_what_it_took() {
-    let disk = SimDisk::new(1);
-    let db = Database::builder()
-        .path("/db")
-        .shards(1)
-        .segment_bytes(64 << 10)
-        .storage(Arc::new(disk.clone()))
-        .background(false)
-        .open()
-        .expect("opens");
-    let run = db.begin_run("full").expect("begins");
-    for i in 0..300 {
-        run.kv().put(format!("k{i}"), vec![7u8; 1_000]).expect("puts");
-    }
+    let (disk, db, run) = filled(300, 1_000);
     disk.set_capacity(Some(used_and_unfinished(&disk).0 + (200 << 10)));
     let refused = db.checkpoint();
     assert!(matches!(refused, Err(Error::Checkpoint { .. })), "{refused:?}");

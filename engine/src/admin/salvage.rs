@@ -6,15 +6,16 @@ use std::sync::Arc;
 use in_mem_model::{RunId, Timestamp, Version};
 use in_mem_shard::core::{CheckpointItem, Log, ShardCore, effects_of};
 use in_mem_wal::checkpoint::list_checkpoints;
-use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, LogError, Lsn, Manifest, Storage};
+use in_mem_wal::{CheckpointReader, DirLock, DiskStorage, LogError, Lsn, Manifest, ReadLock, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::{Alone, Problem, Shards, readable, segment_of, serious, shards_of};
+use super::{Problem, Shards, readable, segment_of, serious, shards_of};
 use crate::backup::{lies_in, refuse_what_is_there};
 use crate::checkpoint::ARCHIVE;
 use crate::config::Config;
 use crate::error::OpenError;
-use crate::history::{IMPORTING, copy_arriving, read_arriving};
+use crate::history::run_list::IMPORTING;
+use crate::history::{copy_arriving, read_arriving};
 use crate::image::{ImageWriter, make_copy};
 use crate::open::directory::{FIRST_GENERATION, based_on_checkpoints};
 use crate::open::reshard::write_core;
@@ -49,7 +50,7 @@ pub struct SalvageReport {
 /// [`OpenError`]: there is no database in `from`, somebody has it open, there is something in `to`, or it lies in `from`, the disk
 /// refused. What is refused makes nothing, and what failed is taken away again.
 pub fn salvage(from: &Path, to: &Path) -> Result<SalvageReport, OpenError> {
-    let _alone = Alone::be(from)?;
+    let _nobody = ReadLock::acquire(from)?;
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     refuse_what_is_there(&*storage, to)?;
     shards_of(&*storage, from, &mut Vec::new())?;
@@ -81,7 +82,13 @@ fn salvage_into(
     let Shards { generation, shards, is_based } = shards_of(&**storage, from, &mut report.lost)?;
     let arriving = read_arriving(&**storage, from).unwrap_or_else(|error| {
         let what = format!("{error}; runs whose import was cut off are saved as if they were whole");
-        report.lost.push(Problem { file: from.join(IMPORTING), offset: 0, bytes: 0, what, serious: true });
+        report.lost.push(Problem {
+            file: from.join(IMPORTING.name),
+            offset: 0,
+            bytes: 0,
+            what,
+            serious: true,
+        });
         Default::default()
     });
     let mut cores = Vec::with_capacity(usize::from(shards));

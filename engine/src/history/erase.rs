@@ -20,14 +20,11 @@ use in_mem_wal::{
 
 use super::commits::kept_generations;
 use super::error::HistoryError;
-use super::run_list;
+use super::run_list::{self, ERASING};
 use crate::checkpoint::ARCHIVE;
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
 use crate::routing::shard_of;
-
-/// The file, in the database's directory, that names the runs whose erasing is under way.
-pub(crate) const ERASING: &str = "ERASING";
 
 /// What becomes of one record when these runs' past is erased.
 fn fate(
@@ -340,7 +337,7 @@ fn write_intent(
 /// Of an erase that was refused before anything was done, no later opening may find the note and do what was refused. Gives why it was
 /// refused; and where the note may be there all the same, that.
 fn take_back_intent(storage: &dyn Storage, root: &Path, refused: Error) -> Error {
-    let path = root.join(ERASING);
+    let path = root.join(ERASING.name);
     // By its bytes first, since its name may come back with a power cut where the directory cannot be synced.
     let emptied = run_list::make_void(storage, root, ERASING);
     let removed = storage.remove(&path).and_then(|()| storage.sync_dir(root));
@@ -371,7 +368,7 @@ fn read_intent(
 }
 
 fn remove_intent(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
-    let path = root.join(ERASING);
+    let path = root.join(ERASING.name);
     storage
         .remove(&path)
         .and_then(|()| storage.sync_dir(root))

@@ -6,12 +6,9 @@ use std::sync::PoisonError;
 
 use in_mem_model::{RunId, Version};
 
-use super::run_list::{read_ids, write_ids};
+use super::run_list::{HELD, read_ids, write_ids};
 use crate::engine::Engine;
 use crate::error::Error;
-
-/// The file, in the database's directory, that names these runs.
-pub(crate) const HELD: &str = "HELD";
 
 impl Engine {
     /// Of the runs written down: those that no fork holds any more once these are gone too, and those that one still does.

@@ -24,13 +24,13 @@ pub(crate) mod erase;
 mod error;
 mod fork;
 mod gone;
-pub(crate) mod held;
+mod held;
 pub mod prune;
 pub(crate) mod retention;
 pub(crate) mod run_list;
 pub mod timeline;
 
-pub(crate) use bundle::arrival::{Arrivals, IMPORTING, copy_arriving, read_arriving};
+pub(crate) use bundle::arrival::{Arrivals, copy_arriving, read_arriving};
 pub use bundle::{Bundle, BundleError, BundledRun, ImportReport};
 pub use changes::Watching;
 pub(crate) use commits::note_kept_end;

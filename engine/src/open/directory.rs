@@ -10,7 +10,7 @@ use in_mem_wal::{DirLock, LogError, Manifest, Storage, checkpoint};
 
 use crate::config::Config;
 use crate::error::OpenError;
-use crate::history::IMPORTING;
+use crate::history::run_list::IMPORTING;
 use crate::image::UNFINISHED;
 use crate::pinning;
 use crate::routing::ROUTING_NAME;
@@ -21,7 +21,7 @@ pub(crate) const FIRST_GENERATION: u64 = 1;
 /// What a directory may hold before it is a database: what an interrupted creation or copy leaves, and what file systems put
 /// into their roots.
 const BEFORE_MANIFEST: [&str; 6] =
-    ["LOCK", "MANIFEST.tmp", "lost+found", UNFINISHED, IMPORTING, "IMPORTING.tmp"];
+    ["LOCK", "MANIFEST.tmp", "lost+found", UNFINISHED, IMPORTING.name, "IMPORTING.tmp"];
 
 /// The manifest's property that says that every shard of the generation began with a checkpoint, so that a shard without
 /// one has lost it, however whole its log is.
@@ -131,7 +131,7 @@ impl Directory {
                 }
             }
         };
-        let is_importing = names.iter().any(|name| name == IMPORTING);
+        let is_importing = names.iter().any(|name| name == IMPORTING.name);
         let mut directory =
             Self { path: path.to_owned(), manifest, notes: Vec::new(), new, is_importing, lock };
         if new {

@@ -7,17 +7,18 @@ use std::path::Path;
 use std::rc::Rc;
 
 use in_mem::{Error, HistoryError, Point, PruneReport, RetentionPolicy, RunId, Timestamp};
+use in_mem_wal::OpenMode;
 use in_mem_wal::storage::sim::FaultKind;
 
 use super::{Did, Work};
 use crate::crash::PATH;
-use crate::meanwhile;
+use crate::meanwhile::{self, Opening};
 use crate::model::{Change, ModelRun};
 
 /// The log is read: behind what is asked first, before anything is done.
-pub(crate) const THE_LOG: &str = ".wal";
+pub(crate) const THE_LOG: Opening = Opening { end: ".wal", mode: OpenMode::Read };
 /// The note of an erase is written: behind what is held for forks was dropped, before the rest is.
-pub(crate) const THE_NOTE: &str = "ERASING.tmp";
+pub(crate) const THE_NOTE: Opening = Opening { end: "ERASING.tmp", mode: OpenMode::Truncate };
 
 /// What comes between the steps of a prune.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub(crate) enum Amid {
     /// Now and then a fork, or a fault.
     Chance,
     /// A fork of this run, before a file whose name ends so is opened.
-    Fork(RunId, &'static str),
+    Fork(RunId, Opening),
     /// A fault, so many operations behind the opening of the note.
     Fault(u64),
 }
@@ -37,7 +38,7 @@ struct Between {
     parent: RunId,
     fork: RunId,
     of: ModelRun,
-    at: &'static str,
+    at: Opening,
     made: Rc<RefCell<Option<Result<(), Error>>>>,
 }
 

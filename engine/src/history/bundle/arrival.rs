@@ -14,10 +14,7 @@ use in_mem_wal::Storage;
 
 use crate::engine::Engine;
 use crate::error::{Error, OpenError};
-use crate::history::run_list::{read_ids, write_ids};
-
-/// The file, in the database's directory, that names the runs whose import is under way.
-pub(crate) const IMPORTING: &str = "IMPORTING";
+use crate::history::run_list::{IMPORTING, read_ids, write_ids};
 
 /// The imports that are under way, and what is left of those that failed.
 #[derive(Debug, Default)]
@@ -194,7 +191,7 @@ pub(crate) fn read_arriving(storage: &dyn Storage, root: &Path) -> Result<BTreeS
 }
 
 fn remove_arriving(storage: &dyn Storage, root: &Path) -> Result<(), OpenError> {
-    let path = root.join(IMPORTING);
+    let path = root.join(IMPORTING.name);
     let remove = || {
         if storage.exists(&path)? {
             storage.remove(&path)?;
